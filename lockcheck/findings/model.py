@@ -1,0 +1,130 @@
+"""What a run reports: findings with their evidence. Reporters render these, nothing else."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from lockcheck.errors import Notice
+
+
+class Level(StrEnum):
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class StepKind(StrEnum):
+    """What happens at one step of the chain that leads to a finding."""
+
+    ENTRY = "entry"  # where the chain begins: no caller in the units read
+    CALL = "call"  # a call, direct or through a field
+    ACQUIRE = "acquire"  # a lock or section is taken
+    RELEASE = "release"  # a lock or section is dropped
+    ACCESS = "access"  # the guarded datum is touched
+    SLEEP = "sleep"  # the primitive that may sleep
+    NOTE = "note"
+
+
+class Location(msgspec.Struct, frozen=True, order=True):
+    """A place in the kernel source. `file` is relative to the tree, line and column are 1-based.
+
+    function: the C function that contains it, empty outside of functions.
+    """
+
+    file: str
+    line: int
+    column: int
+    function: str = ""
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One step of a call chain, outermost first. `nesting` is the call depth, 0 at the entry."""
+
+    kind: StepKind
+    location: Location
+    message: str
+    nesting: int = 0
+
+
+class Suppression(msgspec.Struct, frozen=True):
+    """Why a finding is not shown: an entry of the user's lockcheck.toml."""
+
+    rule: str
+    function: str
+    reason: str
+    file: str  # the suppression file
+    line: int  # of the entry in that file
+    expires: str | None = None  # ISO date
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """A violated obligation: a claim about the kernel code.
+
+    rule_id: the rule that states the obligation.
+    message: one sentence: what is needed, what is held, by which path.
+    location: where the obligation is not met.
+    chain: from the entry point to `location`, outermost first; also where a lock was taken/dropped.
+    related: other places worth reading (declaration of the lock, the writers that hold it).
+    fingerprint: of the meaning (rule, function, datum, lock, ordinal), never of line numbers.
+    """
+
+    rule_id: str
+    level: Level
+    message: str
+    location: Location
+    chain: tuple[Step, ...]
+    related: tuple[Step, ...]
+    fingerprint: str
+    suppression: Suppression | None = None
+
+
+class RuleInfo(msgspec.Struct, frozen=True):
+    """What reporters need to know of a rule: the text that explains it to a reader."""
+
+    rule_id: str
+    title: str  # one line
+    rationale: str  # Markdown paragraphs
+    bad_example: str  # C
+    good_example: str  # C
+    level: Level
+    cwe: tuple[str, ...]  # e.g. ("CWE-667",)
+    file: str  # the rule file
+
+
+class TreeInfo(msgspec.Struct, frozen=True):
+    """The tree that was checked, as far as reports name it."""
+
+    root: str  # absolute directory
+    version: str  # e.g. "6.12.117"
+    git_revision: str | None  # HEAD, when the tree is a git work tree
+    git_remote: str | None
+
+
+class LedgerCount(msgspec.Struct, frozen=True):
+    """Obligations of one origin (a rule id), by how they ended."""
+
+    origin: str
+    proved: int
+    violated: int
+    unproved: int
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Everything that a reporter may render. Findings are sorted by location, then rule.
+
+    notices: see lockcheck.errors.Notice; `complete` is false when any of them is an ERROR.
+    units: number of translation units read.
+    """
+
+    findings: tuple[Finding, ...]  # suppressed ones included, with `suppression` set
+    notices: tuple[Notice, ...]
+    rules: tuple[RuleInfo, ...]
+    tree: TreeInfo
+    ledger: tuple[LedgerCount, ...]
+    units: int
+    command_line: tuple[str, ...]
+    started: str  # UTC, ISO 8601 with Z
+    ended: str
+    complete: bool
