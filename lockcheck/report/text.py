@@ -1,0 +1,148 @@
+"""Text output in the compiler's own form, so that editors and reviewers can use it as it is.
+
+drivers/gpu/…/kvmgt.c:1625:3: warning: message [rule-id]
+arch/x86/kvm/mmu/page_track.c:268:4: note: in kvm_page_track_write(): calls …
+lockcheck: 1 finding, 2 suppressed, 70 units read; …
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from lockcheck.errors import Notice
+from lockcheck.findings.model import Finding, LedgerCount, Location, Report, Step, StepKind
+
+# The colours of gcc and clang: a reader knows them already.
+_COLOURS = {
+    "error": "\033[1;31m",
+    "warning": "\033[1;35m",
+    "note": "\033[1;36m",
+    "where": "\033[1m",
+}
+_RESET = "\033[0m"
+
+# A step without words of its own still has to say why it is shown.
+_DEFAULT_MESSAGES = {
+    StepKind.ENTRY: "the chain begins here",
+    StepKind.CALL: "calls the next function",
+    StepKind.ACQUIRE: "takes the lock here",
+    StepKind.RELEASE: "drops the lock here",
+    StepKind.ACCESS: "accesses the data here",
+    StepKind.SLEEP: "may sleep here",
+    StepKind.NOTE: "see here",
+}
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def render(report: Report, *, show_suppressed: bool = False, colour: bool = False) -> str:
+    """The whole report as text, ending in a newline.
+
+    show_suppressed: print suppressed findings too, each with the entry that suppresses it;
+        otherwise they are only counted.
+    colour: use ANSI colours. Never decided here: the caller knows where the text goes.
+    Raises nothing.
+    """
+    paint = _paint if colour else _plain
+    lines: list[str] = []
+    for finding in report.findings:
+        if finding.suppression is None or show_suppressed:
+            lines.extend(_finding(finding, paint))
+    for notice in report.notices:
+        lines.extend(_notice(notice, paint))
+    lines.append(summary(report))
+    return "\n".join(lines) + "\n"
+
+
+def summary(report: Report) -> str:
+    """The closing line: counts, and in plain words whether the analysis was complete."""
+    suppressed = sum(finding.suppression is not None for finding in report.findings)
+    shown = len(report.findings) - suppressed
+    parts = [_count(shown, "finding"), f"{suppressed} suppressed"]
+    parts.append(f"{_count(report.units, 'unit')} read")
+    text = "lockcheck: " + ", ".join(parts)
+    if report.ledger:
+        counts = ", ".join(_ledger(entry) for entry in report.ledger)
+        text += f"; obligations proved/violated/unproved: {counts}"
+    if not report.complete:
+        text += "; INCOMPLETE: not everything was analysed, see the errors above"
+    return text
+
+
+def _finding(finding: Finding, paint: _Painter) -> Iterator[str]:
+    """A finding, the chain that leads to it (entry point first), and places worth reading."""
+    level = finding.level.value
+    yield _diagnostic(
+        _where(finding.location), level, f"{finding.message} [{finding.rule_id}]", paint
+    )
+    for step in finding.chain:
+        # The analysis often closes a chain with the finding itself: do not print it twice.
+        if step.location != finding.location or step.message != finding.message:
+            yield _diagnostic(_where(step.location), "note", _step_message(step), paint)
+    for step in finding.related:
+        yield _diagnostic(_where(step.location), "note", _step_message(step), paint)
+    if finding.suppression is not None:
+        entry = finding.suppression
+        until = f" (until {entry.expires})" if entry.expires else ""
+        yield _diagnostic(
+            f"{entry.file}:{entry.line}", "note", f"suppressed here{until}: {entry.reason}", paint
+        )
+
+
+def _notice(notice: Notice, paint: _Painter) -> Iterator[str]:
+    """A notice, marked as lockcheck's own so that nobody takes it for a claim about the code."""
+    message = f"{notice.message} [{notice.code}]"
+    if notice.file is None:
+        yield _diagnostic("lockcheck", notice.severity.value, message, paint)
+    else:
+        where = notice.file if notice.line is None else f"{notice.file}:{notice.line}"
+        yield _diagnostic(where, notice.severity.value, f"lockcheck: {message}", paint)
+    if notice.remedy:
+        yield f"  remedy: {_one_line(notice.remedy)}"
+
+
+def _step_message(step: Step) -> str:
+    """The words of a step; they always name the function that the step is in."""
+    message = step.message or _DEFAULT_MESSAGES[step.kind]
+    function = step.location.function
+    if not function or message.startswith(f"{function}()"):
+        return message
+    return f"in {function}(): {message}"
+
+
+def _where(location: Location) -> str:
+    return f"{location.file}:{location.line}:{location.column}"
+
+
+def _ledger(entry: LedgerCount) -> str:
+    return f"{entry.origin} {entry.proved}/{entry.violated}/{entry.unproved}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+class _Painter:
+    """Colours a piece of text by its role; the plain one leaves it alone."""
+
+    def __init__(self, colours: dict[str, str]) -> None:
+        self._colours = colours
+
+    def __call__(self, role: str, text: str) -> str:
+        start = self._colours.get(role)
+        return f"{start}{text}{_RESET}" if start else text
+
+
+_plain = _Painter({})
+_paint = _Painter(_COLOURS)
+
+
+def _diagnostic(where: str, level: str, message: str, paint: _Painter) -> str:
+    place = paint("where", f"{_one_line(where)}:")
+    return f"{place} {paint(level, f'{level}:')} {_one_line(message)}"
+
+
+def _one_line(text: str) -> str:
+    """One diagnostic is one line, and source text cannot send escapes to a terminal."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", " ".join(text.split()))
