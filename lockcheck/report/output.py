@@ -13,12 +13,12 @@ from types import MappingProxyType
 
 from lockcheck.errors import LockcheckError
 from lockcheck.findings.model import Report
-from lockcheck.report import text
+from lockcheck.report import sarif, text
 
 Renderer = Callable[[Report], str]
 
 # Every format under the name that `--format` takes.
-FORMATS: Mapping[str, Renderer] = MappingProxyType({"text": text.render})
+FORMATS: Mapping[str, Renderer] = MappingProxyType({"text": text.render, "sarif": sarif.render})
 
 _ELSEWHERE = "choose another file with -o, or - for standard output"
 

@@ -1,0 +1,400 @@
+"""SARIF 2.1.0 output. The only module that imports sarif_om.
+
+sarif_om models a late draft (rtm.4) of the standard and checks nothing, so that two things are
+done here: values equal to a draft's default are left out except where a reader would then take
+another default (`level`), and the one property that was renamed later is renamed (`_RENAMED`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sarif_om as om
+
+from lockcheck import __version__
+from lockcheck.errors import Notice
+from lockcheck.findings.fingerprint import SCHEME
+from lockcheck.findings.model import (
+    Finding,
+    Level,
+    Location,
+    Report,
+    RuleInfo,
+    Step,
+    StepKind,
+    Suppression,
+)
+from lockcheck.report import cwe, messages, rule_help, uris
+from lockcheck.report.sarif_read import read_findings
+from lockcheck.report.sarif_vocabulary import STEP_KINDS, TOOL_NAME
+
+__all__ = ["INFORMATION_URI", "read_findings", "render"]
+
+# Where readers learn more about lockcheck. The project has no public page yet.
+INFORMATION_URI = "https://lockcheck.invalid/"
+
+# For rules without a weakness of their own: the kernel's documentation of its locks.
+_LOCKING_HELP_URI = "https://docs.kernel.org/locking/index.html"
+
+_SCHEMA = (
+    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+)
+
+# Stands for the root of the kernel tree. It has no URI: the directory of the machine that ran the
+# analysis means nothing elsewhere, and readers then take the root of their own checkout.
+_ROOT = "SRCROOT"
+
+# GitHub sorts security alerts by this CVSS-like score, which a rule file does not have.
+_SECURITY_SEVERITY = {Level.ERROR: "7.0", Level.WARNING: "5.5", Level.NOTE: "3.0"}
+_PROBLEM_SEVERITY = {
+    Level.ERROR: "error",
+    Level.WARNING: "warning",
+    Level.NOTE: "recommendation",
+}
+
+_ESSENTIAL = frozenset({StepKind.ENTRY, StepKind.ACCESS, StepKind.SLEEP})
+
+# Never left out: `level` falls back to the rule's, and readers disagree about the others.
+_ALWAYS_WRITTEN = frozenset({"level", "kind", "importance"})
+
+# (class, property of the draft) -> property of the standard
+_RENAMED = {("Suppression", "state"): "status"}
+
+
+def render(report: Report) -> str:
+    """The report as a SARIF log, ending in a newline. Equal reports give equal text.
+
+    Suppressed findings are in it, with their suppression. `read_findings` reads findings back.
+    Paths are relative to the tree; only a file outside of it keeps its absolute path.
+    Raises LockcheckError when a rule names a weakness in a form that is not CWE-<number>.
+    """
+    run = _plain(_run(report))
+    log = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
+    return json.dumps(log, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def _run(report: Report) -> om.Run:
+    root = report.tree.root
+    rules = _all_rules(report)
+    index_of = {rule.rule_id: index for index, rule in enumerate(rules)}
+    weaknesses = sorted({cwe.number(name) for rule in rules for name in rule.cwe}, key=int)
+    return om.Run(
+        tool=om.Tool(driver=_driver(rules, bool(weaknesses))),
+        # The part before the slash is GitHub's category: one and the same for every run.
+        automation_details=om.RunAutomationDetails(id=f"{TOOL_NAME}/{report.started}"),
+        # IMPRECISE: clang counts columns in bytes, which SARIF cannot say. The same for ASCII.
+        column_kind="unicodeCodePoints",
+        default_source_language="c",
+        invocations=[_invocation(report)],
+        original_uri_base_ids={
+            _ROOT: om.ArtifactLocation(
+                description=om.Message(text="The root of the kernel tree that was checked.")
+            )
+        },
+        properties=_run_properties(report),
+        results=[_result(finding, index_of, root) for finding in report.findings],
+        taxonomies=[_taxonomy(weaknesses)] if weaknesses else None,
+        version_control_provenance=_provenance(report),
+    )
+
+
+def _all_rules(report: Report) -> list[RuleInfo]:
+    """The rules in order of their ids, with a stand-in for any that only a finding names."""
+    rules = {rule.rule_id: rule for rule in report.rules}
+    for finding in report.findings:
+        if finding.rule_id not in rules:
+            rules[finding.rule_id] = RuleInfo(
+                rule_id=finding.rule_id,
+                title=f"Obligation {finding.rule_id}",
+                rationale="",
+                bad_example="",
+                good_example="",
+                level=finding.level,
+                cwe=(),
+                file="",
+            )
+    return [rules[rule_id] for rule_id in sorted(rules)]
+
+
+def _driver(rules: Sequence[RuleInfo], has_taxonomy: bool) -> om.ToolComponent:
+    return om.ToolComponent(
+        name=TOOL_NAME,
+        full_name=f"{TOOL_NAME} {__version__}",
+        version=__version__,
+        semantic_version=__version__,
+        information_uri=INFORMATION_URI,
+        short_description=om.MultiformatMessageString(
+            text="A whole-program checker of lock assertions in Linux kernel C."
+        ),
+        rules=[_rule(rule) for rule in rules],
+        supported_taxonomies=[_taxonomy_reference()] if has_taxonomy else None,
+    )
+
+
+def _rule(rule: RuleInfo) -> om.ReportingDescriptor:
+    weaknesses = [cwe.number(name) for name in rule.cwe]
+    properties: dict[str, Any] = {
+        "tags": ["concurrency", "correctness", "locking"],
+        "precision": "high",
+        "problem.severity": _PROBLEM_SEVERITY[rule.level],
+    }
+    if weaknesses:
+        # A score without the tag, or the tag without a score, is not shown by GitHub.
+        properties["tags"] += ["security", *(f"external/cwe/cwe-{n:0>3}" for n in weaknesses)]
+        properties["security-severity"] = _SECURITY_SEVERITY[rule.level]
+    return om.ReportingDescriptor(
+        id=rule.rule_id,
+        name=rule_help.pascal_case(rule.rule_id),
+        short_description=om.MultiformatMessageString(text=rule_help.sentence(rule.title)),
+        full_description=om.MultiformatMessageString(text=rule_help.full_description(rule)),
+        help=om.MultiformatMessageString(
+            text=rule_help.help_text(rule), markdown=rule_help.help_markdown(rule)
+        ),
+        help_uri=cwe.definition_uri(weaknesses[0]) if weaknesses else _LOCKING_HELP_URI,
+        default_configuration=om.ReportingConfiguration(level=rule.level.value),
+        properties=properties,
+        relationships=[
+            om.ReportingDescriptorRelationship(
+                target=om.ReportingDescriptorReference(
+                    id=number, tool_component=_taxonomy_reference()
+                ),
+                kinds=["superset"],
+            )
+            for number in weaknesses
+        ]
+        or None,
+    )
+
+
+def _taxonomy_reference() -> om.ToolComponentReference:
+    return om.ToolComponentReference(name=cwe.TAXONOMY_NAME, guid=cwe.TAXONOMY_GUID)
+
+
+def _taxonomy(numbers: Iterable[str]) -> om.ToolComponent:
+    return om.ToolComponent(
+        name=cwe.TAXONOMY_NAME,
+        guid=cwe.TAXONOMY_GUID,
+        organization="MITRE",
+        short_description=om.MultiformatMessageString(
+            text="The MITRE Common Weakness Enumeration."
+        ),
+        information_uri=cwe.TAXONOMY_URI,
+        download_uri=cwe.TAXONOMY_DOWNLOAD_URI,
+        is_comprehensive=False,
+        taxa=[
+            om.ReportingDescriptor(
+                id=number,
+                name=rule_help.pascal_case(cwe.title(number)),
+                short_description=om.MultiformatMessageString(
+                    text=rule_help.sentence(cwe.title(number))
+                ),
+                help_uri=cwe.definition_uri(number),
+            )
+            for number in numbers
+        ],
+    )
+
+
+def _invocation(report: Report) -> om.Invocation:
+    command = report.command_line
+    if command:
+        # Where the program is installed is nobody's business; what it was told to do is.
+        command = (os.path.basename(command[0]), *command[1:])
+    return om.Invocation(
+        execution_successful=report.complete,
+        command_line=shlex.join(command) or None,
+        arguments=list(command[1:]),
+        start_time_utc=report.started,
+        end_time_utc=report.ended,
+        tool_execution_notifications=[
+            _notification(notice, report.tree.root) for notice in report.notices
+        ],
+    )
+
+
+def _notification(notice: Notice, root: str) -> om.Notification:
+    text = rule_help.sentence(notice.message)
+    if notice.remedy:
+        text += f" Remedy: {rule_help.sentence(notice.remedy)}"
+    locations = None
+    if notice.file is not None:
+        locations = [_location(Location(notice.file, notice.line or 0, 0), root)]
+    return om.Notification(
+        message=om.Message(text=messages.escape(text)),
+        # The code says what it is; GitHub's checks would want a help text to describe each.
+        descriptor=om.ReportingDescriptorReference(id=notice.code),
+        level=notice.severity.value,
+        locations=locations,
+    )
+
+
+def _provenance(report: Report) -> list[om.VersionControlDetails] | None:
+    """The revision that was checked; the standard allows it only with a repository's URI."""
+    repository = uris.repository_uri(report.tree.git_remote)
+    if repository is None or report.tree.git_revision is None:
+        return None  # the revision, if known, is in the properties of the run
+    return [
+        om.VersionControlDetails(
+            repository_uri=repository,
+            revision_id=report.tree.git_revision,
+            mapped_to=om.ArtifactLocation(uri_base_id=_ROOT),
+        )
+    ]
+
+
+def _run_properties(report: Report) -> dict[str, Any]:
+    """What SARIF has no place for: the tree, and the ledger of obligations."""
+    tree = {"version": report.tree.version}
+    if report.tree.git_revision is not None:
+        tree["revision"] = report.tree.git_revision
+    ledger = [
+        {
+            "origin": entry.origin,
+            "proved": entry.proved,
+            "violated": entry.violated,
+            "unproved": entry.unproved,
+        }
+        for entry in report.ledger
+    ]
+    return {"tree": tree, "units": report.units, "ledger": ledger}
+
+
+def _result(finding: Finding, index_of: dict[str, int], root: str) -> om.Result:
+    related = [step.message for step in finding.related]
+    suppressions = None
+    if finding.suppression is not None:
+        suppressions = [_suppression(finding.suppression, root)]
+    return om.Result(
+        rule_id=finding.rule_id,
+        rule_index=index_of[finding.rule_id],
+        kind="fail",
+        level=finding.level.value,
+        message=om.Message(text=messages.with_links(finding.message, related)),
+        locations=[_location(finding.location, root)],
+        code_flows=[_code_flow(finding.chain, root)] if finding.chain else None,
+        related_locations=[
+            _related(number, step, root) for number, step in enumerate(finding.related, 1)
+        ]
+        or None,
+        partial_fingerprints={SCHEME: finding.fingerprint},
+        suppressions=suppressions,
+    )
+
+
+def _code_flow(chain: Sequence[Step], root: str) -> om.CodeFlow:
+    return om.CodeFlow(
+        thread_flows=[
+            om.ThreadFlow(
+                locations=[_flow_step(order, step, root) for order, step in enumerate(chain, 1)]
+            )
+        ]
+    )
+
+
+def _flow_step(order: int, step: Step, root: str) -> om.ThreadFlowLocation:
+    if step.kind is StepKind.NOTE:
+        importance = "unimportant"
+    else:
+        importance = "essential" if step.kind in _ESSENTIAL else "important"
+    return om.ThreadFlowLocation(
+        location=_location(step.location, root, message=step.message),
+        kinds=list(STEP_KINDS[step.kind]),
+        nesting_level=step.nesting,
+        execution_order=order,
+        importance=importance,
+    )
+
+
+def _related(number: int, step: Step, root: str) -> om.Location:
+    """A related location; what a SARIF location cannot say of a step is in its properties."""
+    location = _location(step.location, root, message=step.message)
+    location.id = number
+    properties: dict[str, Any] = {}
+    if step.kind is not StepKind.NOTE:
+        properties["kind"] = step.kind.value
+    if step.nesting:
+        properties["nesting"] = step.nesting
+    location.properties = properties or None
+    return location
+
+
+def _suppression(suppression: Suppression, root: str) -> om.Suppression:
+    properties = {"rule": suppression.rule, "function": suppression.function}
+    if suppression.expires is not None:
+        properties["expires"] = suppression.expires
+    return om.Suppression(
+        kind="external",
+        state="accepted",
+        justification=suppression.reason,
+        location=_location(Location(suppression.file, suppression.line, 0), root),
+        properties=properties,
+    )
+
+
+def _location(location: Location, root: str, *, message: str = "") -> om.Location:
+    """A place, with the function that it is in; outside of functions the file stands for it.
+
+    A line or column below 1 means that it is not known, and is left out.
+    """
+    path = uris.relative_path(location.file, root)
+    region = None
+    if location.line >= 1:
+        region = om.Region(
+            start_line=location.line,
+            start_column=location.column if location.column >= 1 else None,
+        )
+    if location.function:
+        # Static functions of the same name are told apart by their file.
+        logical = om.LogicalLocation(
+            name=location.function,
+            fully_qualified_name=f"{path}:{location.function}",
+            kind="function",
+        )
+    else:
+        logical = om.LogicalLocation(
+            name=os.path.basename(path), fully_qualified_name=path, kind="module"
+        )
+    return om.Location(
+        physical_location=om.PhysicalLocation(
+            artifact_location=om.ArtifactLocation(
+                uri=uris.path_to_uri(path),
+                uri_base_id=None if os.path.isabs(path) else _ROOT,
+            ),
+            region=region,
+        ),
+        logical_locations=[logical],
+        message=om.Message(text=messages.escape(message)) if message else None,
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A tree of sarif_om objects as what json can write."""
+    if isinstance(value, str):
+        # A lone surrogate (from a file name that is not UTF-8) has no place in JSON.
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    fields = getattr(type(value), "__attrs_attrs__", None)
+    if fields is None:
+        return value
+    plain = {}
+    for field in fields:
+        item = getattr(value, field.name)
+        if item is None or (_is_default(field, item) and field.name not in _ALWAYS_WRITTEN):
+            continue
+        key = (type(value).__name__, field.name)
+        plain[_RENAMED.get(key, field.metadata["schema_property_name"])] = _plain(item)
+    return plain
+
+
+def _is_default(field: Any, item: Any) -> bool:
+    default = field.default
+    if hasattr(default, "factory"):
+        default = default.factory()
+    return bool(item == default)
