@@ -1,0 +1,456 @@
+"""The compile commands of the units to analyse, from the best source there is.
+
+Sources, in order: `compile_commands.json` in the build directory or the root; the `.*.cmd`
+files that kbuild leaves beside objects; kbuild itself, asked through `make -n`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import msgspec
+
+from lockcheck.errors import LockcheckError, Notice, Severity
+from lockcheck.source import kbuild
+from lockcheck.source.flags import clang_arguments
+from lockcheck.source.tree import KernelTree
+
+DATABASE = "compile_commands.json"
+_BYTE_OFFSET = re.compile(r"\(byte (\d+)\)")
+_SAVED_COMMAND = re.compile(r"(?:savedcmd|cmd)_\S+ := (.*)")
+
+
+class CompileCommand(msgspec.Struct, frozen=True):
+    """How one C file is compiled.
+
+    file: relative to the tree's root, POSIX form.
+    directory: absolute; relative paths in `arguments` are relative to it.
+    arguments: for libclang; without compiler, source file and output.
+    origin: where the command came from, e.g. `compile_commands.json` or `kbuild`.
+    """
+
+    file: str
+    directory: str
+    arguments: tuple[str, ...]
+    origin: str
+
+
+class CommandSet(NamedTuple):
+    """The units to analyse, sorted by file, one command each; and what was not found out."""
+
+    commands: tuple[CompileCommand, ...]
+    notices: tuple[Notice, ...]
+    origin: str
+
+
+class _Entry(msgspec.Struct):
+    """One entry of a compile database; other fields are ignored."""
+
+    directory: str
+    file: str
+    command: str | None = None
+    arguments: list[str] | None = None
+
+
+class _Collection:
+    """Commands and notices gathered so far; the first command of a file stays."""
+
+    def __init__(self, tree: KernelTree, wanted: Sequence[str]) -> None:
+        self.tree = tree
+        self.wanted = wanted
+        self.commands: dict[str, CompileCommand] = {}
+        self.notices: list[Notice] = []
+        self.generated = 0
+
+    def add(self, words: Sequence[str], directory: str, origin: str, *, replace: bool) -> None:
+        """Add the command `words` when it compiles a kernel C file below the wanted paths.
+
+        replace: whether it is better than a command for the same file from another origin.
+        """
+        source = kbuild.source_argument(words)
+        if source is None or not kbuild.is_kernel_unit(words):
+            return
+        path = os.path.join(directory, source)
+        file = self.tree.relative(path)
+        if file is None or file.endswith(".mod.c"):
+            return  # a generated file in an O= directory, or modpost's
+        if not any(below(file, path) for path in self.wanted):
+            return
+        known = self.commands.get(file)
+        if known is not None and not (replace and known.origin != origin):
+            return
+        if not os.path.isdir(directory):
+            self.notices.append(
+                Notice(
+                    Severity.ERROR,
+                    "stale-command",
+                    f"{origin} compiles it in {directory}, which does not exist",
+                    file=file,
+                    remedy=f"make {origin} anew",
+                )
+            )
+        elif not os.path.isfile(path):
+            self._add_missing(file, origin)
+        else:
+            arguments = clang_arguments(words, self.tree.arch)
+            self.commands[file] = CompileCommand(file, directory, arguments, origin)
+
+    def _add_missing(self, file: str, origin: str) -> None:
+        if origin == "kbuild":
+            self.generated += 1  # kbuild is never stale: the build would generate the file
+            return
+        self.notices.append(
+            Notice(
+                Severity.WARNING,
+                "stale-command",
+                f"{origin} has a command for it, but the file does not exist",
+                file=file,
+                remedy=f"make {origin} anew",
+            )
+        )
+
+    def uncovered(self, paths: Iterable[str]) -> list[str]:
+        """Return the paths below which there is no command yet."""
+        return [p for p in paths if not any(below(file, p) for file in self.commands)]
+
+
+def load_commands(tree: KernelTree, paths: Sequence[str] = ()) -> CommandSet:
+    """Return the compile commands of the units below `paths`, or of all units without any.
+
+    paths: files or directories, see `resolve_paths()`.
+
+    Paths that no command was found for are notices, as are stale commands. Raises
+    LockcheckError when a path does not exist or is no C file, when a compile database
+    cannot be read, when kbuild cannot be asked, and when there is no unit at all.
+    """
+    wanted = resolve_paths(tree, paths)
+    collection = _Collection(tree, wanted)
+    database = database_file(tree)
+    if database is not None:
+        _add_database(collection, database)
+        unanswered = collection.uncovered(wanted)
+    else:
+        _add_saved_commands(collection)
+        # A partly built tree has saved commands for a part of each directory, and asking
+        # is the only way to know; a finished build has them all.
+        unanswered = collection.uncovered(wanted) if _is_built(tree) else list(wanted)
+    if unanswered:
+        _add_from_kbuild(collection, unanswered)
+    return _finish(collection)
+
+
+def resolve_paths(tree: KernelTree, paths: Sequence[str]) -> tuple[str, ...]:
+    """Return `paths` relative to the root, sorted and without repetition; '' is everything.
+
+    A relative path is relative to the root. In the tree (or in its build directory) it may
+    also be relative to the current directory: when it begins with `.`, or when only that exists.
+
+    Raises LockcheckError for a path that does not exist, that lies outside of the tree, or
+    that is a file other than C source.
+    """
+    return tuple(sorted({_resolve_path(tree, path) for path in paths} or {""}))
+
+
+def below(file: str, path: str) -> bool:
+    """Say whether `file` is `path` or lies below it; both relative to the root."""
+    return not path or file == path or file.startswith(f"{path}/")
+
+
+def database_file(tree: KernelTree) -> Path | None:
+    """Return the compile database that is used for the tree, or None."""
+    places = (tree.build / DATABASE, tree.root / DATABASE)
+    return next((place for place in places if os.path.lexists(place)), None)
+
+
+def _resolve_path(tree: KernelTree, path: str) -> str:
+    file = next((p for p in _candidates(tree, path) if p.exists()), None)
+    if file is None:
+        raise LockcheckError(
+            f"there is no {path} in the tree {tree.root}",
+            remedy="PATHS are files or directories, relative to the top of the tree",
+        )
+    relative = tree.relative(file)
+    if relative is None:
+        raise LockcheckError(
+            f"{path} lies outside of the tree {tree.root}",
+            remedy="name the tree it belongs to with --tree DIR",
+        )
+    if file.is_file() and file.suffix != ".c":
+        raise LockcheckError(
+            f"{path} is no C source file and has no compile command of its own",
+            remedy="name a .c file, or a directory; headers are read with the files that "
+            "include them",
+        )
+    return "" if relative == "." else relative
+
+
+def _candidates(tree: KernelTree, path: str) -> Iterator[Path]:
+    """Yield what a path of the user may stand for, best first."""
+    given = Path(path).expanduser()
+    if given.is_absolute():
+        yield given
+        return
+    here: list[Path] = []
+    cwd = Path.cwd()
+    for base in (tree.build, tree.root):  # an in-place build is both, an inner one the first
+        if cwd == base or base in cwd.parents:
+            here.append(tree.root / cwd.relative_to(base) / given)
+            break
+    if path.split("/")[0] in (".", ".."):
+        yield from here
+    yield tree.root / given
+    yield from here
+
+
+def _add_database(collection: _Collection, database: Path) -> None:
+    entries = _read_database(database)
+    for entry in entries:
+        directory = os.path.join(database.parent, entry.directory)
+        for words in _entry_words(entry):
+            collection.add(words, directory, DATABASE, replace=False)
+    if not collection.commands:
+        collection.notices.append(
+            Notice(
+                Severity.WARNING,
+                "database-unused",
+                f"{database} has {len(entries)} entries, none of them a kernel C file below "
+                "the paths that were asked for; kbuild is asked instead",
+                remedy=f"make {DATABASE} anew, in the build directory",
+            )
+        )
+
+
+def _entry_words(entry: _Entry) -> Iterator[list[str]]:
+    if entry.arguments is not None:
+        words = [entry.arguments]
+    else:
+        # The kernel's own generator keeps what follows the compiler (`; objtool …`).
+        words = list(kbuild.simple_commands(entry.command or ""))
+    for command in words:
+        # "file" decides, and may be spelled in another way than in the command.
+        named = [w for w in command if not (w.endswith(".c") and not w.startswith("-"))]
+        yield [*named, entry.file]
+
+
+def _read_database(database: Path) -> list[_Entry]:
+    remedy = f"make it anew with scripts/clang-tools/gen_compile_commands.py, or remove it: {database}"
+    try:
+        content = database.read_bytes()
+    except OSError as error:
+        raise LockcheckError(
+            f"cannot read the compile database: {error.strerror}", file=str(database), remedy=remedy
+        ) from error
+    try:
+        return msgspec.json.decode(content, type=list[_Entry])
+    except msgspec.DecodeError as error:
+        offset = _BYTE_OFFSET.search(str(error))
+        end = int(offset.group(1)) if offset else len(content)
+        # A value of the wrong type has no offset, but a path (`$[3].file`) in the message.
+        line = None if isinstance(error, msgspec.ValidationError) else content.count(b"\n", 0, end) + 1
+        raise LockcheckError(
+            f"the compile database is corrupt: {error}",
+            file=str(database),
+            line=line,
+            remedy=remedy,
+        ) from error
+    except UnicodeDecodeError as error:
+        raise LockcheckError(
+            f"the compile database is no UTF-8 text: {error}",
+            file=str(database),
+            line=content.count(b"\n", 0, error.start) + 1,
+            remedy=remedy,
+        ) from error
+
+
+def _add_saved_commands(collection: _Collection) -> None:
+    """Add the commands kbuild saved beside the objects it built (`.x.o.cmd`)."""
+    tree = collection.tree
+    for wanted in collection.wanted:
+        directory = tree.build / wanted
+        if wanted.endswith(".c"):
+            name = PurePosixPath(wanted)
+            files = [tree.build / name.parent / f".{name.stem}.o.cmd"]
+        else:
+            files = sorted(directory.rglob(".*.o.cmd")) if directory.is_dir() else []
+        for file in files:
+            for words in kbuild.simple_commands(_saved_command(file)):
+                collection.add(words, str(tree.build), ".cmd files", replace=False)
+
+
+def _saved_command(file: Path) -> str:
+    """Return the shell text of a `.cmd` file, '' when there is none."""
+    try:
+        with file.open(encoding="utf-8", errors="surrogateescape") as lines:
+            match = _SAVED_COMMAND.match(next(lines, ""))
+    except OSError:
+        return ""
+    if match is None:
+        return ""
+    # It is written for make to read back.
+    return match.group(1).replace("$(pound)", "#").replace(r"\#", "#").replace("$$", "$")
+
+
+def _is_built(tree: KernelTree) -> bool:
+    """Say whether a build of everything has come to its end."""
+    modules = tree.option("MODULES") is None or (tree.build / "modules.order").is_file()
+    return (tree.build / "vmlinux").is_file() and modules
+
+
+def _add_from_kbuild(collection: _Collection, paths: Sequence[str]) -> None:
+    """Ask kbuild about `paths`, with wider goals from round to round until each has a unit."""
+    tree = collection.tree
+    asked: set[str] = set()
+    # A path that has saved commands must be asked about once, too.
+    open_paths = list(paths)
+    for goals_of in (_first_goals, _second_goals, _last_goals):
+        goals = sorted(set(goals_of(collection, open_paths)) - asked)
+        if goals and "" not in asked:
+            asked.update([""] if "" in goals else goals)
+            _ask(collection, [""] if "" in goals else goals)
+        open_paths = collection.uncovered(paths)
+        if "" in asked:
+            return
+    if collection.generated:
+        collection.notices.append(
+            Notice(
+                Severity.NOTE,
+                "generated-source",
+                f"{collection.generated} C files do not exist before the kernel is built "
+                f"and were left out below {', '.join(p or str(tree.root) for p in paths)}",
+            )
+        )
+
+
+def _ask(collection: _Collection, directories: Sequence[str]) -> None:
+    answer = kbuild.ask(
+        collection.tree, [f"{d}/" if d else kbuild.WHOLE_TREE for d in directories]
+    )
+    for words in answer.commands:
+        # What kbuild says now is better than what it saved at some time.
+        collection.add(words, str(collection.tree.build), "kbuild", replace=True)
+    if answer.complaint:
+        collection.notices.append(
+            Notice(
+                Severity.WARNING,
+                "kbuild-error",
+                f"kbuild named {len(answer.commands)} commands for {' '.join(directories) or 'the tree'}, "
+                f"but ended with an error, so units may be missing:\n{answer.complaint}",
+                remedy="run `make prepare` in the build directory and see that it ends well",
+            )
+        )
+
+
+def _first_goals(collection: _Collection, paths: Sequence[str]) -> Iterator[str]:
+    root = collection.tree.root
+    for path in paths:
+        yield kbuild.goal_directory(root, _directory(path))
+
+
+def _second_goals(collection: _Collection, paths: Sequence[str]) -> Iterator[str]:
+    """Yield who else builds files of `paths`: Makefiles that refer to a directory from afar.
+
+    Not only for open paths: `virt` has units of its own, and others' in `virt/kvm`.
+    """
+    for places in kbuild.referring_directories(
+        collection.tree, _silent_directories(collection)
+    ).values():
+        for place in places:
+            yield kbuild.goal_directory(collection.tree.root, place)
+
+
+def _last_goals(collection: _Collection, paths: Sequence[str]) -> Iterator[str]:
+    """Yield everything, when a path has no unit yet and the configuration does not say why."""
+    if any(reason_not_built(collection.tree, path) is None for path in paths):
+        yield ""
+
+
+def _silent_directories(collection: _Collection) -> set[str]:
+    """Return the directories below the wanted paths with C files, no Makefile, and no unit."""
+    root = collection.tree.root
+    spoken = {os.path.dirname(file) for file in collection.commands}
+    silent = set()
+    for path in collection.wanted:
+        for directory, subdirectories, files in os.walk(root / _directory(path)):
+            subdirectories[:] = [s for s in subdirectories if not s.startswith(".")]
+            relative = Path(directory).relative_to(root).as_posix()
+            if relative in spoken or not any(f.endswith(".c") for f in files):
+                continue
+            if kbuild.makefile_directory(root, relative) != relative:
+                silent.add(relative)
+    return silent
+
+
+def _directory(path: str) -> str:
+    return os.path.dirname(path) if path.endswith(".c") else path
+
+
+def reason_not_built(tree: KernelTree, path: str) -> str | None:
+    """Return the option that is not set and keeps kbuild from building `path`, or None.
+
+    IMPRECISE: one `$(CONFIG_X)` beside the name in a Makefile is understood, `ifdef` is not.
+    """
+    parts = PurePosixPath(path).parts
+    for depth in range(len(parts)):
+        stem = re.escape(parts[depth].removesuffix(".c"))
+        tail = r"\.o" if parts[depth].endswith(".c") else "/"
+        line = re.compile(rf"\$\((CONFIG_\w+)\)[ \t]*[+:]?=[^\n]*?(?<![\w-]){stem}{tail}(?!\w)")
+        for up in range(depth, -1, -1):
+            for name in ("Kbuild", "Makefile"):
+                makefile = tree.root.joinpath(*parts[:up], name)
+                for option in line.findall(_joined_lines(makefile)):
+                    if tree.option(option) is None:
+                        return str(option)
+    return None
+
+
+def _joined_lines(makefile: Path) -> str:
+    try:
+        return makefile.read_text(encoding="utf-8", errors="replace").replace("\\\n", " ")
+    except OSError:
+        return ""
+
+
+def _finish(collection: _Collection) -> CommandSet:
+    tree = collection.tree
+    notices = [
+        n for n in collection.notices if n.code != "stale-command" or n.file not in collection.commands
+    ]
+    missing = collection.uncovered(collection.wanted)
+    notices.extend(_not_built(tree, path) for path in missing)
+    if not collection.commands:
+        raise LockcheckError(
+            "; ".join(n.message for n in notices) or f"no unit in {tree.root}",
+            remedy=next((n.remedy for n in reversed(notices) if n.remedy), None),
+        )
+    commands = tuple(collection.commands[file] for file in sorted(collection.commands))
+    return CommandSet(commands, tuple(_unique(notices)), _describe(commands))
+
+
+def _not_built(tree: KernelTree, path: str) -> Notice:
+    option = reason_not_built(tree, path)
+    why = f": {option} is not set" if option else ""
+    return Notice(
+        Severity.WARNING,
+        "not-built",
+        f"the configuration of {tree.build} builds nothing in {path or 'the tree'}{why}",
+        file=path or None,
+        remedy=f"enable {option or 'what the directory needs'} (`make menuconfig`), "
+        "run `make prepare`, then check again",
+    )
+
+
+def _unique(notices: Iterable[Notice]) -> list[Notice]:
+    return list(dict.fromkeys(notices))
+
+
+def _describe(commands: Sequence[CompileCommand]) -> str:
+    """Say in words where the commands came from: `kbuild (make -n), 70 units`."""
+    names: dict[str, int] = {}
+    for command in commands:
+        names[command.origin] = names.get(command.origin, 0) + 1
+    label: Callable[[str], str] = lambda n: "kbuild (make -n)" if n == "kbuild" else n  # noqa: E731
+    return ", ".join(f"{label(name)}: {count} units" for name, count in sorted(names.items()))
