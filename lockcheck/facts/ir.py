@@ -1,0 +1,113 @@
+"""The intermediate form: what lowering says of a function, before any lock knowledge.
+
+Expressions are nested tuples with a one-letter head, so that they hash, compare, pickle and marshal
+at C speed. Addresses and values are told apart: an address expression used as a value is a
+pointer to that place.
+
+Addresses
+    ("v", name)              a local variable or parameter, by its name in this function
+    ("g", key)               a global or static variable
+    ("f", address, field)    a field; `field` is "record.name", e.g. "kvm.mmu_lock"
+    ("i", address, value)    an array element
+    any value                the place that a pointer value points to
+Values
+    ("l", address)           what is stored there
+    ("k", int)               a constant
+    ("fn", key)              a function
+    ("c", id)                the result of call `id` of this function
+    ("co", value, field)     container_of(value, record, name)
+    ("o", op, a, b)          a binary operation; op as in C
+    ("o1", op, a)            a unary operation: "!", "~", "-"
+    ("u",)                   unknown
+
+The lock state stage adds roots of its own to these (see lockstate.terms).
+
+Events (first element tells which)
+    ("C", loc, id, callee, args)     a call; callee is ("fn", key) or a pointer value
+    ("S", loc, address, value, how)  a store; how is a set of the flags below
+    ("R", loc, address, how)         a read of memory (reads of whole locals are not recorded)
+Terminators
+    ("jmp", block)
+    ("br", value, block if true, block if false, loc)
+    ("sw", value, ((low, high, block), ...), default block, loc)
+    ("ret", value or None, loc)
+    ("end",)                         control never leaves (noreturn call, unreachable)
+
+`loc` packs line and column: see `pack`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+Expr: TypeAlias = tuple[Any, ...]
+Event: TypeAlias = tuple[Any, ...]
+Terminator: TypeAlias = tuple[Any, ...]
+Block: TypeAlias = tuple[tuple[Event, ...], Terminator]
+
+UNKNOWN: Expr = ("u",)
+
+# How an access touches memory. An access with no flag is a plain one.
+ONCE = 1  # through a volatile pointer: READ_ONCE(), WRITE_ONCE()
+TEST = 2  # the value read is only compared with zero
+UPDATE = 4  # read-modify-write: +=, ++
+INIT = 8  # first value of an object under construction (initialiser of a local)
+
+_COLUMN_BITS = 12
+_COLUMN_MAX = (1 << _COLUMN_BITS) - 1
+
+
+def pack(line: int, column: int) -> int:
+    """One integer for a place in the function's file."""
+    return line << _COLUMN_BITS | min(column, _COLUMN_MAX)
+
+
+def unpack(loc: int) -> tuple[int, int]:
+    """Line and column, both 1-based."""
+    return loc >> _COLUMN_BITS, loc & _COLUMN_MAX
+
+
+class Function(msgspec.Struct, frozen=True, eq=False):
+    """The facts of one function definition.
+
+    key: the name for external linkage, "name@file" for static functions.
+    file: relative to the tree; also the file of every `loc` inside.
+    blocks: blocks[0] is the entry.
+    external: other units can call it by name.
+    loops: indices of blocks that are the head of a loop or a goto target: where states are widened.
+    """
+
+    key: str
+    name: str
+    file: str
+    loc: int
+    params: tuple[str, ...]
+    blocks: tuple[Block, ...]
+    external: bool
+    annotations: tuple[str, ...] = ()
+    loops: tuple[int, ...] = ()
+
+
+class UnitFacts(msgspec.Struct, frozen=True, eq=False):
+    """What one translation unit says.
+
+    functions: definitions in the unit's own file.
+    inlines: definitions in headers that something in this unit reaches, unless the worker had
+        lowered them for an earlier unit of the run.
+    needs: keys of all header definitions that this unit reaches directly.
+    initialisers: (address, value) pairs of static initialisers that hold functions.
+    records: field names and the record or kind of their type, for each record that code touches.
+    headers: files that were read, relative to the tree where they lie in it.
+    errors: (file, line, message) of each error that clang reported.
+    """
+
+    file: str
+    functions: tuple[Function, ...]
+    inlines: tuple[Function, ...]
+    needs: tuple[str, ...]
+    initialisers: tuple[tuple[Expr, Expr], ...]
+    records: dict[str, dict[str, str]]
+    headers: tuple[str, ...]
+    errors: tuple[tuple[str, int, str], ...]

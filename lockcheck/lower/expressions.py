@@ -1,0 +1,543 @@
+"""Lowering of expressions: values, addresses, conditions, calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from sys import intern
+from typing import Any
+
+from lockcheck.facts.ir import INIT, ONCE, TEST, UNKNOWN, UPDATE, Expr
+from lockcheck.lower import folding
+from lockcheck.lower.cfg import CfgBuilder
+from lockcheck.lower.decls import Declarations, FunctionDecl
+from lockcheck.lower.nodes import Node
+from lockcheck.parse import kinds as K
+from lockcheck.parse import libclang
+
+# Compiler builtins whose result does not come from a body.
+_SAME_AS_FIRST_ARGUMENT = frozenset({"__builtin_expect", "__builtin_assume_aligned"})
+_INCREMENTS = {K.UO_POST_INC: "+", K.UO_PRE_INC: "+", K.UO_POST_DEC: "-", K.UO_PRE_DEC: "-"}
+_ATTRIBUTES = range(K.FIRST_ATTRIBUTE, K.LAST_ATTRIBUTE + 1)
+
+
+def strip(node: Node) -> Node:
+    """Without parentheses and `__extension__`."""
+    while True:
+        if node.kind == K.PAREN_EXPR and node.children:
+            node = node.children[-1]
+        else:
+            return node
+
+
+class ExpressionLowering:
+    """Lowers expressions into a CfgBuilder. Statements come from the subclass."""
+
+    def __init__(self, decls: Declarations, key: str, reach: Callable[[FunctionDecl], None]) -> None:
+        self.lib = libclang.load()
+        self.decls = decls
+        self.key = key
+        self.cfg = CfgBuilder()
+        self.reach = reach
+        self._locals: dict[int, str] = {}
+        self._names: set[str] = set()
+        self._temporaries = 0
+        self.static_initialisers: list[tuple[Expr, Expr]] = []
+
+    # -- names ---------------------------------------------------------------------------------
+
+    def declare_local(self, cursor: Any, name: str) -> Expr:
+        """A local variable; a name that is used again in another scope gets a number."""
+        unique = name
+        number = 1
+        while unique in self._names:
+            number += 1
+            unique = f"{name}#{number}"
+        unique = intern(unique)
+        self._names.add(unique)
+        self._locals[cursor.d0] = unique
+        return ("v", unique)
+
+    def temporary(self) -> Expr:
+        self._temporaries += 1
+        return ("v", intern(f"?{self._temporaries}"))
+
+    def store(self, address: Expr, value: Expr, how: int, node: Node) -> None:
+        self.cfg.emit(("S", self.decls.location(node.cursor), address, value, how))
+
+    def statement(self, node: Node) -> None:
+        raise NotImplementedError
+
+    def statement_expression(self, node: Node) -> Expr:
+        raise NotImplementedError
+
+    # -- addresses -----------------------------------------------------------------------------
+
+    def is_lvalue(self, node: Node) -> bool:
+        kind = node.kind
+        if kind == K.PAREN_EXPR:
+            return bool(node.children) and self.is_lvalue(node.children[-1])
+        if kind == K.DECL_REF_EXPR:
+            return self.lib.clang_getCursorReferenced(node.cursor).kind in (
+                K.VAR_DECL,
+                K.PARM_DECL,
+            )
+        if kind == K.UNARY_OPERATOR:
+            op = self.lib.clang_getCursorUnaryOperatorKind(node.cursor)
+            return op == K.UO_DEREF or (op == K.UO_EXTENSION and self.is_lvalue(node.children[0]))
+        return kind in (K.MEMBER_REF_EXPR, K.ARRAY_SUBSCRIPT, K.COMPOUND_LITERAL)
+
+    def address(self, node: Node) -> Expr:
+        """The address of an lvalue."""
+        node = strip(node)
+        kind = node.kind
+        if kind == K.DECL_REF_EXPR:
+            return self._named(node)
+        if kind == K.MEMBER_REF_EXPR:
+            return self._member(node)
+        if kind == K.ARRAY_SUBSCRIPT and len(node.children) == 2:
+            base = self.value(node.children[0])
+            return folding.element(base, self.value(node.children[1]))
+        if kind == K.UNARY_OPERATOR:
+            return self.value(node.children[0])
+        if kind == K.COMPOUND_LITERAL:
+            place = self.temporary()
+            self.initialise(place, node.children[-1], self.lib.clang_getCursorType(node.cursor))
+            return place
+        return self._spill(node)
+
+    def _spill(self, node: Node) -> Expr:
+        """A struct value that is no lvalue, e.g. `f().x`: put it in a temporary."""
+        place = self.temporary()
+        self.store(place, self.value(node), INIT, node)
+        return place
+
+    def _named(self, node: Node) -> Expr:
+        cursor = self.lib.clang_getCursorReferenced(node.cursor)
+        kind = cursor.kind
+        if kind == K.FUNCTION_DECL:
+            return self.function_value(cursor)
+        if kind == K.ENUM_CONSTANT_DECL:
+            return ("k", self.decls.enum_value(cursor))
+        name = self._locals.get(cursor.d0)
+        if name is not None:
+            return ("v", name)
+        if kind in (K.VAR_DECL, K.PARM_DECL):
+            return self.decls.variable(cursor, "").address
+        return UNKNOWN
+
+    def function_value(self, cursor: Any) -> Expr:
+        decl = self.decls.function(cursor)
+        if decl.definition is not None and not decl.in_main_file:
+            self.reach(decl)
+        return ("fn", decl.key)
+
+    def _member(self, node: Node) -> Expr:
+        field = self.decls.field(self.lib.clang_getCursorReferenced(node.cursor))
+        if not node.children:
+            return UNKNOWN
+        child = node.children[0]
+        inner = strip(child)
+        if self.is_lvalue(inner):
+            base = self.address(inner)
+        elif inner.kind == K.UNEXPOSED_EXPR:
+            base = self.value(inner)
+        elif self.decls.type_kind(inner.cursor) == K.TYPE_POINTER:
+            base = self.value(inner)
+        else:
+            base = self._spill(inner)
+        return ("f", base, field.name) if field.name else base
+
+    def _is_array(self, node: Node) -> bool:
+        node = strip(node)
+        if node.kind == K.DECL_REF_EXPR:
+            cursor = self.lib.clang_getCursorReferenced(node.cursor)
+            return self.decls.is_array(cursor)
+        if node.kind == K.MEMBER_REF_EXPR:
+            return self.decls.field(self.lib.clang_getCursorReferenced(node.cursor)).is_array
+        return self.decls.type_kind(node.cursor) in K.ARRAY_TYPES
+
+    def _is_volatile(self, node: Node) -> bool:
+        """Whether an lvalue is `*(volatile T *)…`, the form of READ_ONCE() and WRITE_ONCE()."""
+        node = strip(node)
+        if node.kind != K.UNARY_OPERATOR:
+            return False
+        inner = strip(node.children[0])
+        if inner.kind != K.C_STYLE_CAST:
+            return False
+        lib = self.lib
+        pointee = lib.clang_getPointeeType(lib.clang_getCursorType(inner.cursor))
+        return bool(lib.clang_isVolatileQualifiedType(pointee))
+
+    # -- values --------------------------------------------------------------------------------
+
+    def load(self, node: Node, how: int = 0) -> Expr:
+        """The value of an lvalue: a load, or the address of an array or function."""
+        address = self.address(node)
+        if address[0] in ("fn", "k", "u"):
+            return address
+        if self._is_array(node):
+            return address
+        if self._is_volatile(node):
+            how |= ONCE
+        if not folding.is_local(address):
+            self.cfg.emit(("R", self.decls.location(node.cursor), address, how))
+        return ("l", address)
+
+    def effect(self, node: Node) -> None:
+        """Evaluate for side effects; a value that is not used is not read."""
+        inner = strip(node)
+        if self.is_lvalue(inner):
+            self.address(inner)
+        elif inner.kind == K.UNARY_OPERATOR:
+            op = self.lib.clang_getCursorUnaryOperatorKind(inner.cursor)
+            if op in _INCREMENTS:
+                self._increment(inner, op, want_old=False)
+            else:
+                self.value(inner)
+        elif inner.kind == K.C_STYLE_CAST and inner.children:
+            self.effect(inner.children[-1])
+        else:
+            self.value(inner)
+
+    def value(self, node: Node, how: int = 0) -> Expr:
+        """The value of an expression. `how` is TEST when only compared with zero."""
+        handler = self._VALUES.get(node.kind)
+        if handler is not None:
+            return handler(self, node, how)
+        if self.is_lvalue(node):
+            return self.load(node, how)
+        for child in node.children:
+            if K.UNEXPOSED_EXPR <= child.kind < K.UNEXPOSED_STMT:
+                self.value(child)
+        return UNKNOWN
+
+    def _paren(self, node: Node, how: int) -> Expr:
+        return self.value(node.children[-1], how) if node.children else UNKNOWN
+
+    def _decl_ref(self, node: Node, how: int) -> Expr:
+        named = self._named(node)
+        if named[0] in ("fn", "k", "u"):
+            return named
+        return self.load(node, how)
+
+    def _lvalue(self, node: Node, how: int) -> Expr:
+        return self.load(node, how)
+
+    def _literal(self, node: Node, _how: int) -> Expr:
+        number = self.decls.evaluate(node.cursor)
+        return UNKNOWN if number is None else ("k", number)
+
+    def _unexposed(self, node: Node, how: int) -> Expr:
+        """Implicit casts (one child), and the forms that libclang has no kind for."""
+        children = node.children
+        if len(children) == 1 and children[0].kind != K.MEMBER_REF:
+            return self.value(children[0], how)
+        if any(child.kind == K.MEMBER_REF for child in children):
+            path = [child for child in children if child.kind == K.MEMBER_REF]
+            field = self.decls.field(self.lib.clang_getCursorReferenced(path[-1].cursor))
+            return ("off", field.name)  # __builtin_offsetof
+        expressions = [child for child in children if child.kind >= K.UNEXPOSED_EXPR]
+        if len(expressions) == 3:  # __builtin_choose_expr(constant, a, b)
+            chosen = self.decls.evaluate(expressions[0].cursor)
+            return self.value(expressions[1 if chosen else 2], how)
+        if len(expressions) == 4:  # a ?: b, shown as a, a, a, b
+            return self._conditional_value(expressions[0], None, expressions[3], node)
+        number = self.decls.evaluate(node.cursor)
+        return UNKNOWN if number is None else ("k", number)
+
+    def _constant(self, node: Node, _how: int) -> Expr:
+        number = self.decls.evaluate(node.cursor)
+        return UNKNOWN if number is None else ("k", number)
+
+    def _cast(self, node: Node, how: int) -> Expr:
+        inner = node.children[-1] if node.children else None
+        if inner is None or inner.kind < K.UNEXPOSED_EXPR:
+            return UNKNOWN
+        value = self.value(inner, how)
+        if value[0] == "k" and not -1 < value[1] < 128:  # the cast may cut or extend it
+            number = self.decls.evaluate(node.cursor)
+            return value if number is None else ("k", number)
+        return value
+
+    def _unary(self, node: Node, how: int) -> Expr:
+        op = self.lib.clang_getCursorUnaryOperatorKind(node.cursor)
+        child = node.children[0]
+        if op == K.UO_ADDR_OF:
+            return self.address(child)
+        if op == K.UO_DEREF:
+            pointer = self.value(child) if self.decls.type_kind(node.cursor) in K.FUNCTION_TYPES else None
+            return pointer if pointer is not None else self.load(node, how)
+        if op in _INCREMENTS:
+            return self._increment(node, op, want_old=op in (K.UO_POST_INC, K.UO_POST_DEC))
+        if op == K.UO_LNOT:
+            return folding.negate(self.value(child, TEST))
+        if op == K.UO_MINUS:
+            return folding.unary("-", self.value(child))
+        if op == K.UO_NOT:
+            return folding.unary("~", self.value(child))
+        return self.value(child, how)
+
+    def _increment(self, node: Node, op: int, want_old: bool) -> Expr:
+        address = self.address(node.children[0])
+        old: Expr = ("l", address)
+        if want_old:
+            old_place = self.temporary()
+            self.store(old_place, old, INIT, node)
+            old = ("l", old_place)
+        new = folding.binary(_INCREMENTS[op], old, ("k", 1))
+        self.store(address, new, UPDATE, node)
+        return old if want_old else ("l", address)
+
+    def _binary(self, node: Node, how: int) -> Expr:
+        op = self.lib.clang_getCursorBinaryOperatorKind(node.cursor)
+        left, right = node.children[0], node.children[-1]
+        if op == K.BO_ASSIGN:
+            return self._assign(left, right, node)
+        if op == K.BO_COMMA:
+            self.effect(left)
+            return self.value(right, how)
+        if op in (K.BO_LAND, K.BO_LOR):
+            return self._logical_value(node)
+        spelling = K.BINARY_SPELLING.get(op)
+        if spelling is None:
+            self.value(left)
+            self.value(right)
+            return UNKNOWN
+        # A pointer that is only compared with NULL is tested, not followed.
+        tests = op in (K.BO_EQ, K.BO_NE)
+        a = self.value(left, TEST if tests and self._is_null(right) else 0)
+        b = self.value(right, TEST if tests and self._is_null(left) else 0)
+        return folding.binary(spelling, a, b)
+
+    def _is_null(self, node: Node) -> bool:
+        while node.kind in (K.UNEXPOSED_EXPR, K.PAREN_EXPR, K.C_STYLE_CAST) and node.children:
+            node = node.children[-1]
+        return node.kind == K.INTEGER_LITERAL and self.decls.evaluate(node.cursor) == 0
+
+    def _assign(self, left: Node, right: Node, node: Node) -> Expr:
+        value = self.value(right)
+        address = self.address(left)
+        self.store(address, value, ONCE if self._is_volatile(left) else 0, node)
+        return ("l", address) if folding.is_local(address) else value
+
+    def _compound_assign(self, node: Node, _how: int) -> Expr:
+        value = self.value(node.children[-1])
+        address = self.address(node.children[0])
+        operation = self.lib.clang_getCursorBinaryOperatorKind(node.cursor)
+        spelling = _COMPOUND.get(operation)
+        new = folding.binary(spelling, ("l", address), value) if spelling else UNKNOWN
+        self.store(address, new, UPDATE, node)
+        return ("l", address)
+
+    def _logical_value(self, node: Node) -> Expr:
+        result = self.temporary()
+        if_true, if_false, after = (self.cfg.new_block() for _ in range(3))
+        self.condition(node, if_true, if_false)
+        for block, number in ((if_true, 1), (if_false, 0)):
+            self.cfg.current = block
+            self.store(result, ("k", number), INIT, node)
+            self.cfg.jump(after)
+        self.cfg.current = after
+        return ("l", result)
+
+    def _conditional(self, node: Node, _how: int) -> Expr:
+        condition, if_true, if_false = node.children
+        return self._conditional_value(condition, if_true, if_false, node)
+
+    def _conditional_value(
+        self, condition: Node, if_true: Node | None, if_false: Node, node: Node
+    ) -> Expr:
+        """`condition ? if_true : if_false`; without `if_true` the condition's own value."""
+        first, second, after = (self.cfg.new_block() for _ in range(3))
+        result = self.temporary()
+        if if_true is None:
+            value = self.value(condition)
+            self.store(result, value, INIT, node)
+            self.cfg.branch(("l", result), after, second, self.decls.location(condition.cursor))
+        else:
+            self.condition(condition, first, second)
+            self.cfg.current = first
+            self.store(result, self.value(if_true), INIT, node)
+            self.cfg.jump(after)
+        self.cfg.current = second
+        self.store(result, self.value(if_false), INIT, node)
+        self.cfg.jump(after)
+        self.cfg.current = after
+        return ("l", result)
+
+    def _stmt_expr(self, node: Node, _how: int) -> Expr:
+        return self.statement_expression(node)
+
+    def _unevaluated(self, node: Node, _how: int) -> Expr:
+        return UNKNOWN
+
+    def _init_list_value(self, node: Node, _how: int) -> Expr:
+        return self.value(node.children[0]) if len(node.children) == 1 else UNKNOWN
+
+    # -- calls ---------------------------------------------------------------------------------
+
+    def _call(self, node: Node, how: int) -> Expr:
+        children = node.children
+        if not children:
+            return UNKNOWN
+        callee = children[0]
+        while callee.kind in (K.UNEXPOSED_EXPR, K.PAREN_EXPR) and len(callee.children) == 1:
+            callee = callee.children[0]
+        decl: FunctionDecl | None = None
+        if callee.kind == K.DECL_REF_EXPR:
+            cursor = self.lib.clang_getCursorReferenced(callee.cursor)
+            if cursor.kind == K.FUNCTION_DECL:
+                decl = self.decls.function(cursor)
+                if decl.name.startswith("__builtin_"):
+                    known = self._builtin(decl.name, children, how)
+                    if known is not None:
+                        return known
+        target = self.value(callee) if decl is None else self.function_value(cursor)
+        args = tuple(self.value(child) for child in children[1:])
+        result = self.cfg.call(target, args, self.decls.location(node.cursor))
+        if decl is not None and decl.noreturn:
+            self.cfg.end(("end",))
+        return result
+
+    def _builtin(self, name: str, children: list[Node], how: int) -> Expr | None:
+        if name in _SAME_AS_FIRST_ARGUMENT:
+            return self.value(children[1], how)
+        if name == "__builtin_constant_p":
+            return ("k", 0)  # the code for run-time values is the general one
+        if name in ("__builtin_unreachable", "__builtin_trap"):
+            self.cfg.end(("end",))
+            return UNKNOWN
+        return None
+
+    # -- conditions ----------------------------------------------------------------------------
+
+    def condition(self, node: Node, if_true: int, if_false: int) -> None:
+        """Branch on an expression, short-circuit operators by control flow."""
+        inner = self._condition_core(node)
+        if inner.kind == K.UNARY_OPERATOR:
+            op = self.lib.clang_getCursorUnaryOperatorKind(inner.cursor)
+            if op == K.UO_LNOT:
+                self.condition(inner.children[0], if_false, if_true)
+                return
+        if inner.kind == K.BINARY_OPERATOR:
+            op = self.lib.clang_getCursorBinaryOperatorKind(inner.cursor)
+            if op in (K.BO_LAND, K.BO_LOR):
+                second = self.cfg.new_block()
+                if op == K.BO_LAND:
+                    self.condition(inner.children[0], second, if_false)
+                else:
+                    self.condition(inner.children[0], if_true, second)
+                self.cfg.current = second
+                self.condition(inner.children[1], if_true, if_false)
+                return
+        value = self.value(inner, TEST)
+        self.cfg.branch(value, if_true, if_false, self.decls.location(node.cursor))
+
+    def _condition_core(self, node: Node) -> Node:
+        """Through casts, parentheses and `__builtin_expect`, which do not change the truth."""
+        while True:
+            if node.kind == K.PAREN_EXPR and node.children:
+                node = node.children[-1]
+            elif node.kind == K.UNEXPOSED_EXPR and len(node.children) == 1:
+                child = node.children[0]
+                if child.kind < K.UNEXPOSED_EXPR or self.is_lvalue(child):
+                    return node
+                node = child
+            elif node.kind == K.CALL_EXPR and len(node.children) == 3:
+                callee = node.children[0]
+                while callee.kind == K.UNEXPOSED_EXPR and callee.children:
+                    callee = callee.children[0]
+                if callee.kind != K.DECL_REF_EXPR:
+                    return node
+                cursor = self.lib.clang_getCursorReferenced(callee.cursor)
+                if cursor.kind != K.FUNCTION_DECL:
+                    return node
+                if self.decls.function(cursor).name not in _SAME_AS_FIRST_ARGUMENT:
+                    return node
+                node = node.children[1]
+            else:
+                return node
+
+    # -- initialisers --------------------------------------------------------------------------
+
+    def initialise(self, place: Expr, node: Node, ctype: Any) -> None:
+        """Store an initialiser into a fresh object, member by member where it is a list."""
+        if node.kind != K.INIT_LIST:
+            self.store(place, self.value(node), INIT, node)
+            return
+        self.store(place, ("k", 0), INIT, node)  # members without an initialiser are zero
+        for address, value_node in list_members(self.decls, place, node, ctype):
+            if value_node.kind == K.INIT_LIST and value_node.children:
+                inner = self.lib.clang_getCursorType(value_node.cursor)
+                self.initialise(address, value_node, inner)
+            else:
+                self.store(address, self.value(value_node), INIT, value_node)
+
+    _VALUES: dict[int, Callable[[ExpressionLowering, Node, int], Expr]] = {
+        K.PAREN_EXPR: _paren,
+        K.DECL_REF_EXPR: _decl_ref,
+        K.MEMBER_REF_EXPR: _lvalue,
+        K.ARRAY_SUBSCRIPT: _lvalue,
+        K.COMPOUND_LITERAL: _lvalue,
+        K.INTEGER_LITERAL: _literal,
+        K.CHARACTER_LITERAL: _literal,
+        K.UNEXPOSED_EXPR: _unexposed,
+        K.SIZEOF_EXPR: _constant,
+        K.C_STYLE_CAST: _cast,
+        K.UNARY_OPERATOR: _unary,
+        K.BINARY_OPERATOR: _binary,
+        K.COMPOUND_ASSIGNMENT: _compound_assign,
+        K.CONDITIONAL_OPERATOR: _conditional,
+        K.STMT_EXPR: _stmt_expr,
+        K.GENERIC_SELECTION: _unevaluated,
+        K.STRING_LITERAL: _unevaluated,
+        K.INIT_LIST: _init_list_value,
+        K.CALL_EXPR: _call,
+    }
+
+
+# Compound assignment operators share the numbering of libclang's binary operators: 23.. = *=, /= …
+_COMPOUND = dict(
+    zip(range(23, 33), ("*", "/", "%", "+", "-", "<<", ">>", "&", "^", "|"), strict=True)
+)
+
+
+def list_members(
+    decls: Declarations, place: Expr, node: Node, ctype: Any
+) -> list[tuple[Expr, Node]]:
+    """Pairs of member address and initialiser node of one `{…}`, designated or by position.
+
+    IMPRECISE: members by position assume that braces are not left out in nested aggregates.
+    """
+    lib = libclang.load()
+    canonical = lib.clang_getCanonicalType(ctype)
+    is_array = canonical.kind in K.ARRAY_TYPES
+    tag = "" if is_array else decls.type_tag(ctype)
+    fields = list(decls.records.get(tag, ())) if tag else []
+    members: list[tuple[Expr, Node]] = []
+    position = 0
+    for child in node.children:
+        if child.kind in _ATTRIBUTES or child.kind == K.TYPE_REF:
+            continue
+        path = [c for c in child.children if c.kind == K.MEMBER_REF]
+        if child.kind == K.UNEXPOSED_EXPR and path and child.children[-1].kind != K.MEMBER_REF:
+            address = place
+            for step in path:
+                name = decls.field(lib.clang_getCursorReferenced(step.cursor)).name
+                if name:
+                    address = ("f", address, name)
+            members.append((address, child.children[-1]))
+            last = address[2].rsplit(".", 1)[-1] if address[0] == "f" else ""
+            position = fields.index(last) + 1 if last in fields else position + 1
+            continue
+        if is_array:
+            value = child
+            if child.kind == K.UNEXPOSED_EXPR and len(child.children) >= 2:
+                index = decls.evaluate(child.children[0].cursor)
+                position = position if index is None else index
+                value = child.children[-1]
+            members.append((("i", place, ("k", position)), value))
+        elif position < len(fields):
+            members.append((("f", place, intern(f"{tag}.{fields[position]}")), child))
+        position += 1
+    return members

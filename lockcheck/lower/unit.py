@@ -1,0 +1,119 @@
+"""Lowering of one parsed translation unit to its facts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from lockcheck.facts.ir import Expr, Function, UnitFacts
+from lockcheck.lower.decls import Declarations, FunctionDecl
+from lockcheck.lower.nodes import TreeReader
+from lockcheck.lower.statements import FunctionLowering, collect_static
+from lockcheck.parse import kinds as K
+from lockcheck.parse import libclang
+from lockcheck.parse.libclang import text_of
+from lockcheck.parse.unit import ParsedUnit
+
+
+class UnitLowering:
+    """Lowers the functions of one unit, and the header functions that they reach."""
+
+    def __init__(
+        self,
+        parsed: ParsedUnit,
+        root: Path,
+        reader: TreeReader,
+        lowered: set[str],
+        opaque: Collection[str],
+    ) -> None:
+        """`lowered`: keys of header functions done already, extended here.
+
+        `opaque`: names of functions whose meaning comes from a model, so that their bodies are
+        not read.
+        """
+        self._lib = libclang.load()
+        self._parsed = parsed
+        self._reader = reader
+        self._lowered = lowered
+        self._opaque = opaque
+        self._decls = Declarations(reader, parsed.file, root, parsed.directory)
+        self._queue: list[FunctionDecl] = []
+        self._needs: dict[str, None] = {}
+        self._by_name: dict[str, Any] | None = None
+        self._top: list[Any] = []
+        self._initialisers: list[tuple[Expr, Expr]] = []
+
+    def lower(self) -> UnitFacts:
+        lib = self._lib
+        self._top = self._reader.children(self._parsed.cursor)
+        functions: list[Function] = []
+        for cursor in self._top:
+            if cursor.kind not in (K.FUNCTION_DECL, K.VAR_DECL):
+                continue
+            if not lib.clang_Location_isFromMainFile(lib.clang_getCursorLocation(cursor)):
+                continue
+            if cursor.kind == K.VAR_DECL:
+                self._static(cursor)
+                continue
+            decl = self._decls.function(cursor)
+            if decl.definition is not None and decl.definition.d0 == cursor.d0:
+                functions.append(self._function(decl))
+        inlines: list[Function] = []
+        while self._queue:
+            decl = self._queue.pop()
+            inlines.append(self._function(decl))
+        return UnitFacts(
+            file=self._parsed.file,
+            functions=tuple(functions),
+            inlines=tuple(inlines),
+            needs=tuple(self._needs),
+            initialisers=tuple(self._initialisers),
+            records=self._decls.records,
+            headers=self._parsed.headers,
+            errors=self._parsed.errors,
+        )
+
+    def _function(self, decl: FunctionDecl) -> Function:
+        lowering = FunctionLowering(self._decls, decl, self._reach, self._find_function)
+        function = lowering.lower(self._reader.read(decl.definition))
+        self._initialisers.extend(lowering.static_initialisers)
+        return function
+
+    def _static(self, cursor: Any) -> None:
+        lib = self._lib
+        if lib.clang_Cursor_isNull(lib.clang_Cursor_getVarDeclInitializer(cursor)):
+            return
+        tree = self._reader.read(cursor)
+        if not tree.children:
+            return
+        decl = FunctionDecl("", "", None, True, False)
+        lowering = FunctionLowering(self._decls, decl, self._reach, self._find_function)
+        address = self._decls.variable(cursor, "").address
+        collect_static(lowering, address, tree.children[-1], lib.clang_getCursorType(cursor))
+        self._initialisers.extend(lowering.static_initialisers)
+
+    def _reach(self, decl: FunctionDecl) -> None:
+        """A header function is referred to: lower it, once per run."""
+        if decl.name in self._opaque:
+            return
+        self._needs[decl.key] = None
+        if decl.key not in self._lowered:
+            self._lowered.add(decl.key)
+            self._queue.append(decl)
+
+    def _find_function(self, name: str) -> Expr | None:
+        """The function that a cleanup attribute names."""
+        if self._by_name is None:
+            self._by_name = {
+                text_of(self._lib.clang_getCursorSpelling(cursor)): cursor
+                for cursor in self._top
+                if cursor.kind == K.FUNCTION_DECL
+            }
+        cursor = self._by_name.get(name)
+        if cursor is None:
+            return None
+        decl = self._decls.function(cursor)
+        if decl.definition is not None and not decl.in_main_file:
+            self._reach(decl)
+        return ("fn", decl.key)
