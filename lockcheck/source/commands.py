@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -19,7 +19,10 @@ from lockcheck.source import kbuild
 from lockcheck.source.flags import clang_arguments
 from lockcheck.source.tree import KernelTree
 
+# Where a command came from, as users see it.
 DATABASE = "compile_commands.json"
+SAVED = ".cmd files"
+KBUILD = "kbuild (make -n)"
 _BYTE_OFFSET = re.compile(r"\(byte (\d+)\)")
 _SAVED_COMMAND = re.compile(r"(?:savedcmd|cmd)_\S+ := (.*)")
 
@@ -30,7 +33,7 @@ class CompileCommand(msgspec.Struct, frozen=True):
     file: relative to the tree's root, POSIX form.
     directory: absolute; relative paths in `arguments` are relative to it.
     arguments: for libclang; without compiler, source file and output.
-    origin: where the command came from, e.g. `compile_commands.json` or `kbuild`.
+    origin: where the command came from, DATABASE, SAVED or KBUILD.
     """
 
     file: str
@@ -100,7 +103,7 @@ class _Collection:
             self.commands[file] = CompileCommand(file, directory, arguments, origin)
 
     def _add_missing(self, file: str, origin: str) -> None:
-        if origin == "kbuild":
+        if origin == KBUILD:
             self.generated += 1  # kbuild is never stale: the build would generate the file
             return
         self.notices.append(
@@ -129,6 +132,8 @@ def load_commands(tree: KernelTree, paths: Sequence[str] = ()) -> CommandSet:
     """
     wanted = resolve_paths(tree, paths)
     collection = _Collection(tree, wanted)
+    if tree.is_configuration_newer():
+        collection.notices.append(_stale_configuration(tree))
     database = database_file(tree)
     if database is not None:
         _add_database(collection, database)
@@ -206,6 +211,16 @@ def _candidates(tree: KernelTree, path: str) -> Iterator[Path]:
     yield from here
 
 
+def _stale_configuration(tree: KernelTree) -> Notice:
+    return Notice(
+        Severity.WARNING,
+        "stale-configuration",
+        f"{tree.build / '.config'} changed after the headers were generated from it; "
+        "the older configuration is analysed",
+        remedy=f"run `{tree.make_command('prepare')}`",
+    )
+
+
 def _add_database(collection: _Collection, database: Path) -> None:
     entries = _read_database(database)
     for entry in entries:
@@ -237,7 +252,7 @@ def _entry_words(entry: _Entry) -> Iterator[list[str]]:
 
 
 def _read_database(database: Path) -> list[_Entry]:
-    remedy = f"make it anew with scripts/clang-tools/gen_compile_commands.py, or remove it: {database}"
+    remedy = "make it anew with scripts/clang-tools/gen_compile_commands.py, or remove it"
     try:
         content = database.read_bytes()
     except OSError as error:
@@ -250,11 +265,11 @@ def _read_database(database: Path) -> list[_Entry]:
         offset = _BYTE_OFFSET.search(str(error))
         end = int(offset.group(1)) if offset else len(content)
         # A value of the wrong type has no offset, but a path (`$[3].file`) in the message.
-        line = None if isinstance(error, msgspec.ValidationError) else content.count(b"\n", 0, end) + 1
+        typed = isinstance(error, msgspec.ValidationError)
         raise LockcheckError(
             f"the compile database is corrupt: {error}",
             file=str(database),
-            line=line,
+            line=None if typed else content.count(b"\n", 0, end) + 1,
             remedy=remedy,
         ) from error
     except UnicodeDecodeError as error:
@@ -278,7 +293,7 @@ def _add_saved_commands(collection: _Collection) -> None:
             files = sorted(directory.rglob(".*.o.cmd")) if directory.is_dir() else []
         for file in files:
             for words in kbuild.simple_commands(_saved_command(file)):
-                collection.add(words, str(tree.build), ".cmd files", replace=False)
+                collection.add(words, str(tree.build), SAVED, replace=False)
 
 
 def _saved_command(file: Path) -> str:
@@ -304,42 +319,43 @@ def _add_from_kbuild(collection: _Collection, paths: Sequence[str]) -> None:
     """Ask kbuild about `paths`, with wider goals from round to round until each has a unit."""
     tree = collection.tree
     asked: set[str] = set()
-    # A path that has saved commands must be asked about once, too.
-    open_paths = list(paths)
     for goals_of in (_first_goals, _second_goals, _last_goals):
-        goals = sorted(set(goals_of(collection, open_paths)) - asked)
-        if goals and "" not in asked:
-            asked.update([""] if "" in goals else goals)
-            _ask(collection, [""] if "" in goals else goals)
-        open_paths = collection.uncovered(paths)
+        # A path that has saved commands must be asked about once, too.
+        open_paths = collection.uncovered(paths) if asked else paths
+        goals = set(goals_of(collection, open_paths)) - asked
+        if "" in goals:
+            goals = {""}
+        if goals:
+            asked |= goals
+            _ask(collection, sorted(goals))
         if "" in asked:
-            return
+            break
     if collection.generated:
         collection.notices.append(
             Notice(
                 Severity.NOTE,
                 "generated-source",
-                f"{collection.generated} C files do not exist before the kernel is built "
-                f"and were left out below {', '.join(p or str(tree.root) for p in paths)}",
+                f"{collection.generated} generated C files do not exist before the kernel is "
+                "built and were left out",
+                remedy=f"run `{tree.make_command('all')}` to have them analysed, too",
             )
         )
 
 
 def _ask(collection: _Collection, directories: Sequence[str]) -> None:
-    answer = kbuild.ask(
-        collection.tree, [f"{d}/" if d else kbuild.WHOLE_TREE for d in directories]
-    )
+    answer = kbuild.ask(collection.tree, [f"{d}/" if d else kbuild.WHOLE_TREE for d in directories])
     for words in answer.commands:
         # What kbuild says now is better than what it saved at some time.
-        collection.add(words, str(collection.tree.build), "kbuild", replace=True)
+        collection.add(words, str(collection.tree.build), KBUILD, replace=True)
     if answer.complaint:
+        where = " ".join(directories) or "the tree"
         collection.notices.append(
             Notice(
                 Severity.WARNING,
                 "kbuild-error",
-                f"kbuild named {len(answer.commands)} commands for {' '.join(directories) or 'the tree'}, "
-                f"but ended with an error, so units may be missing:\n{answer.complaint}",
-                remedy="run `make prepare` in the build directory and see that it ends well",
+                f"kbuild named {len(answer.commands)} commands for {where}, but ended with an "
+                f"error, so units may be missing:\n{answer.complaint}",
+                remedy=f"run `{collection.tree.make_command('prepare')}` and see that it ends well",
             )
         )
 
@@ -364,7 +380,8 @@ def _second_goals(collection: _Collection, paths: Sequence[str]) -> Iterator[str
 
 def _last_goals(collection: _Collection, paths: Sequence[str]) -> Iterator[str]:
     """Yield everything, when a path has no unit yet and the configuration does not say why."""
-    if any(reason_not_built(collection.tree, path) is None for path in paths):
+    tree = collection.tree
+    if any(reason_not_built(tree, p) is None and not _is_foreign(tree, p) for p in paths):
         yield ""
 
 
@@ -416,9 +433,8 @@ def _joined_lines(makefile: Path) -> str:
 
 def _finish(collection: _Collection) -> CommandSet:
     tree = collection.tree
-    notices = [
-        n for n in collection.notices if n.code != "stale-command" or n.file not in collection.commands
-    ]
+    # A stale command does not matter when another source had one for the same file.
+    notices = [n for n in collection.notices if n.file not in collection.commands]
     missing = collection.uncovered(collection.wanted)
     notices.extend(_not_built(tree, path) for path in missing)
     if not collection.commands:
@@ -430,7 +446,21 @@ def _finish(collection: _Collection) -> CommandSet:
     return CommandSet(commands, tuple(_unique(notices)), _describe(commands))
 
 
+def _is_foreign(tree: KernelTree, path: str) -> bool:
+    """Say whether `path` belongs to an architecture that the tree is not configured for."""
+    parts = PurePosixPath(path).parts
+    return len(parts) > 1 and parts[0] == "arch" and parts[1] != tree.arch
+
+
 def _not_built(tree: KernelTree, path: str) -> Notice:
+    if _is_foreign(tree, path):
+        return Notice(
+            Severity.WARNING,
+            "not-built",
+            f"{path} is code of another architecture: {tree.build} is configured for {tree.arch}",
+            file=path,
+            remedy="name a build directory that is configured for it with --build DIR",
+        )
     option = reason_not_built(tree, path)
     why = f": {option} is not set" if option else ""
     return Notice(
@@ -452,5 +482,4 @@ def _describe(commands: Sequence[CompileCommand]) -> str:
     names: dict[str, int] = {}
     for command in commands:
         names[command.origin] = names.get(command.origin, 0) + 1
-    label: Callable[[str], str] = lambda n: "kbuild (make -n)" if n == "kbuild" else n  # noqa: E731
-    return ", ".join(f"{label(name)}: {count} units" for name, count in sorted(names.items()))
+    return ", ".join(f"{name}: {count} units" for name, count in sorted(names.items()))

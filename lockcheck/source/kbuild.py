@@ -66,7 +66,9 @@ _ECHOED = re.compile(r"echo '\s*((?:[^']|'\\'')*)'")
 _WORD = re.compile(r"""(?:[^\s'"\\;|&<>]|'[^']*'|"(?:[^"\\]|\\.)*"|\\.)+|[;|&<>\n]""")
 _MAKEFILE_NAMES = ("Kbuild", "Makefile")
 _PATH_TOKEN = re.compile(r"(?:\$\(\w+\)/|\.\./)?[\w.+-]+(?:/[\w.+-]+)+|(?:\.\./)+[\w.+-]+")
-_INCLUDE = re.compile(r"^[ \t]*-?include[ \t]+(?:\$\(\w+\)/|\S*/)?([\w.+-]+)/(?:Makefile|Kbuild)", re.M)
+_INCLUDE = re.compile(
+    r"^[ \t]*-?include[ \t]+(?:\$\(\w+\)/|\S*/)?([\w.+-]+)/(?:Makefile|Kbuild)", re.M
+)
 
 
 class Answer(NamedTuple):
@@ -164,7 +166,7 @@ def source_argument(words: Sequence[str]) -> str | None:
 
 
 def makefile_directory(root: Path, directory: str) -> str:
-    """Return the nearest directory, from `directory` upwards, with a Makefile or Kbuild ('' is root)."""
+    """Return `directory` or the nearest one above it with a Makefile or Kbuild ('' is root)."""
     current = PurePosixPath(directory)
     while str(current) != "." and _makefile(root / current) is None:
         current = current.parent

@@ -57,8 +57,29 @@ class KernelTree:
         return self.config.get(name if name.startswith("CONFIG_") else f"CONFIG_{name}")
 
     def relative(self, path: str | os.PathLike[str]) -> str | None:
-        """Return `path` relative to the root in POSIX form, or None when it lies outside."""
+        """Return the POSIX path of a source below the root, or None when it is no such thing.
+
+        What lies in a separate build directory is no source, even if that is inside the root.
+        """
+        if self.build != self.root and relative_to(self.build, path) is not None:
+            return None
         return relative_to(self.root, path)
+
+    def is_configuration_newer(self) -> bool:
+        """Say whether `.config` changed after the generated headers were made from it.
+
+        Units are then compiled with the older configuration until `make prepare` is run.
+        """
+        try:
+            # kconfig writes both; what it generates from .config is never older than that.
+            made = (self.build / "include" / "config" / "auto.conf").stat().st_mtime
+            return (self.build / ".config").stat().st_mtime > made
+        except OSError:
+            return False
+
+    def make_command(self, goal: str) -> str:
+        """Return the shell command that makes `goal` in this tree, for messages."""
+        return f"{_make(self.root, self.build)} {goal}"
 
     def git_revision(self) -> str | None:
         """Return the commit that is checked out, or None when root is no git work tree."""
@@ -98,7 +119,7 @@ def find_tree(start: Path | None = None, build: Path | None = None) -> KernelTre
     if build is not None and not where.is_dir():
         raise LockcheckError(
             f"the build directory {where} does not exist",
-            remedy=f"create it with `make -C {root} O={where} defconfig prepare`, or correct --build",
+            remedy=f"correct --build, or make it: `{_make(root, where)} defconfig prepare`",
         )
     _check_ownership(root, where)
     config_file = where / ".config"
@@ -277,7 +298,7 @@ def _read_config(config_file: Path) -> tuple[str | None, dict[str, str]]:
 def _version(root: Path) -> str:
     """Return the version of the top Makefile, or '' when it is no kernel's Makefile."""
     # VERSION and the rest stand in the first lines.
-    fields = dict(_VERSION_LINE.findall(_read_text(root / "Makefile")[:2000]))
+    fields: dict[str, str] = dict(_VERSION_LINE.findall(_read_text(root / "Makefile")[:2000]))
     if not (fields.get("VERSION", "").isdigit() and fields.get("PATCHLEVEL", "").isdigit()):
         return ""
     numbers = [fields["VERSION"], fields["PATCHLEVEL"], fields.get("SUBLEVEL", "")]
