@@ -59,6 +59,13 @@ class _Entry(msgspec.Struct):
     arguments: list[str] | None = None
 
 
+class _Complaint(NamedTuple):
+    """An error that kbuild ended with; fruitless when it named no command before."""
+
+    notice: Notice
+    is_fruitless: bool
+
+
 class _Collection:
     """Commands and notices gathered so far; the first command of a file stays."""
 
@@ -67,6 +74,7 @@ class _Collection:
         self.wanted = wanted
         self.commands: dict[str, CompileCommand] = {}
         self.notices: list[Notice] = []
+        self.complaints: list[_Complaint] = []
         self.generated = 0
 
     def add(self, words: Sequence[str], directory: str, origin: str, *, replace: bool) -> None:
@@ -224,7 +232,7 @@ def _stale_configuration(tree: KernelTree) -> Notice:
 def _add_database(collection: _Collection, database: Path) -> None:
     entries = _read_database(database)
     for entry in entries:
-        directory = os.path.join(database.parent, entry.directory)
+        directory = os.path.normpath(database.parent / entry.directory)
         for words in _entry_words(entry):
             collection.add(words, directory, DATABASE, replace=False)
     if not collection.commands:
@@ -349,13 +357,17 @@ def _ask(collection: _Collection, directories: Sequence[str]) -> None:
         collection.add(words, str(collection.tree.build), KBUILD, replace=True)
     if answer.complaint:
         where = " ".join(directories) or "the tree"
-        collection.notices.append(
-            Notice(
-                Severity.WARNING,
-                "kbuild-error",
-                f"kbuild named {len(answer.commands)} commands for {where}, but ended with an "
-                f"error, so units may be missing:\n{answer.complaint}",
-                remedy=f"run `{collection.tree.make_command('prepare')}` and see that it ends well",
+        collection.complaints.append(
+            _Complaint(
+                Notice(
+                    Severity.ERROR,
+                    "kbuild-error",
+                    f"kbuild named {len(answer.commands)} commands for {where}, but ended with "
+                    f"an error, so units may be missing:\n{answer.complaint}",
+                    remedy=f"run `{collection.tree.make_command('prepare')}` and see that it "
+                    "ends well",
+                ),
+                is_fruitless=not answer.commands,
             )
         )
 
@@ -381,7 +393,7 @@ def _second_goals(collection: _Collection, paths: Sequence[str]) -> Iterator[str
 def _last_goals(collection: _Collection, paths: Sequence[str]) -> Iterator[str]:
     """Yield everything, when a path has no unit yet and the configuration does not say why."""
     tree = collection.tree
-    if any(reason_not_built(tree, p) is None and not _is_foreign(tree, p) for p in paths):
+    if any(kbuild.reason_not_built(tree, p) is None and not _is_foreign(tree, p) for p in paths):
         yield ""
 
 
@@ -405,38 +417,16 @@ def _directory(path: str) -> str:
     return os.path.dirname(path) if path.endswith(".c") else path
 
 
-def reason_not_built(tree: KernelTree, path: str) -> str | None:
-    """Return the option that is not set and keeps kbuild from building `path`, or None.
-
-    IMPRECISE: one `$(CONFIG_X)` beside the name in a Makefile is understood, `ifdef` is not.
-    """
-    parts = PurePosixPath(path).parts
-    for depth in range(len(parts)):
-        stem = re.escape(parts[depth].removesuffix(".c"))
-        tail = r"\.o" if parts[depth].endswith(".c") else "/"
-        line = re.compile(rf"\$\((CONFIG_\w+)\)[ \t]*[+:]?=[^\n]*?(?<![\w-]){stem}{tail}(?!\w)")
-        for up in range(depth, -1, -1):
-            for name in ("Kbuild", "Makefile"):
-                makefile = tree.root.joinpath(*parts[:up], name)
-                for option in line.findall(_joined_lines(makefile)):
-                    if tree.option(option) is None:
-                        return str(option)
-    return None
-
-
-def _joined_lines(makefile: Path) -> str:
-    try:
-        return makefile.read_text(encoding="utf-8", errors="replace").replace("\\\n", " ")
-    except OSError:
-        return ""
-
-
 def _finish(collection: _Collection) -> CommandSet:
     tree = collection.tree
     # A stale command does not matter when another source had one for the same file.
     notices = [n for n in collection.notices if n.file not in collection.commands]
     missing = collection.uncovered(collection.wanted)
-    notices.extend(_not_built(tree, path) for path in missing)
+    # A directory that cannot be asked alone is asked through a wider one; then it is no error.
+    complaints = [c.notice for c in collection.complaints if missing or not c.is_fruitless]
+    notices.extend(complaints)
+    if not complaints:
+        notices.extend(_not_built(tree, path) for path in missing)
     if not collection.commands:
         raise LockcheckError(
             "; ".join(n.message for n in notices) or f"no unit in {tree.root}",
@@ -461,7 +451,7 @@ def _not_built(tree: KernelTree, path: str) -> Notice:
             file=path,
             remedy="name a build directory that is configured for it with --build DIR",
         )
-    option = reason_not_built(tree, path)
+    option = kbuild.reason_not_built(tree, path)
     why = f": {option} is not set" if option else ""
     return Notice(
         Severity.WARNING,

@@ -72,7 +72,11 @@ _INCLUDE = re.compile(
 
 
 class Answer(NamedTuple):
-    """What kbuild said: the commands of C units as words, and its complaints (tail, or '')."""
+    """What kbuild said.
+
+    commands: of C units, each as words.
+    complaint: the end of the error output when make ended with an error, else ''.
+    """
 
     commands: list[list[str]]
     complaint: str
@@ -83,8 +87,7 @@ def ask(tree: KernelTree, goals: Sequence[str]) -> Answer:
 
     Objects that are up to date have no command. Nothing in the tree is changed.
 
-    Raises LockcheckError when make is missing, does not end, or ends with an error
-    before it has named any command.
+    Raises LockcheckError when make is missing or does not end.
     """
     make = shutil.which("make")
     if make is None:
@@ -103,13 +106,9 @@ def ask(tree: KernelTree, goals: Sequence[str]) -> Answer:
         output.seek(0)
         commands = list(compile_commands(_decode(line) for line in output))
         errors.seek(0)
-        complaint = _tail(_decode(line) for line in errors) if status else ""
-    if status and not commands:
-        raise LockcheckError(
-            f"kbuild could not name the commands for {' '.join(goals)} "
-            f"(make ended with status {status}):\n{_indent(complaint)}",
-            remedy=f"run `{shlex.join(_plain_words(tree))} prepare` and see that it ends well",
-        )
+        complaint = ""
+        if status:
+            complaint = _tail(_decode(line) for line in errors) or f"make: status {status}"
     return Answer(commands, complaint)
 
 
@@ -204,11 +203,32 @@ def referring_directories(tree: KernelTree, directories: Collection[str]) -> dic
         if not names.search(text):
             continue
         where = makefile.parent.relative_to(tree.root).as_posix()
+        if where == ".":
+            continue  # the top Makefile names many directories, and builds through theirs
         for token in set(_PATH_TOKEN.findall(text)):
             for directory in _token_directories(where, token) & set(directories):
                 if directory != where:
-                    found[directory].add("" if where == "." else where)
+                    found[directory].add(where)
     return {directory: sorted(places) for directory, places in found.items()}
+
+
+def reason_not_built(tree: KernelTree, path: str) -> str | None:
+    """Return the option that is not set and keeps kbuild from building `path`, or None.
+
+    IMPRECISE: one `$(CONFIG_X)` beside the name in a Makefile is understood, `ifdef` is not.
+    """
+    parts = PurePosixPath(path).parts
+    for depth in range(len(parts)):
+        stem = re.escape(parts[depth].removesuffix(".c"))
+        tail = r"\.o" if parts[depth].endswith(".c") else "/"
+        line = re.compile(rf"\$\((CONFIG_\w+)\)[ \t]*[+:]?=[^\n]*?(?<![\w-]){stem}{tail}(?!\w)")
+        for up in range(depth, -1, -1):
+            makefile = _makefile(tree.root.joinpath(*parts[:up]))
+            text = _text(makefile).replace("\\\n", " ") if makefile else ""
+            for option in line.findall(text):
+                if tree.option(option) is None:
+                    return str(option)
+    return None
 
 
 def _token_directories(where: str, token: str) -> set[str]:
@@ -318,7 +338,3 @@ def _text(path: Path) -> str:
 def _tail(lines: Iterable[str]) -> str:
     kept = [line.rstrip() for line in lines if line.strip()][-_TAIL_LINES:]
     return "\n".join(kept).encode("utf-8", errors="replace").decode("utf-8")
-
-
-def _indent(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines())

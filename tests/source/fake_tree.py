@@ -86,5 +86,7 @@ def kbuild_makefile(*recipes: str, goal: str = "lib/") -> str:
 def echoed(text: str) -> str:
     """Return the recipe kbuild makes of a command: echo it, run it, keep it, make-escaped."""
     quoted = text.replace("'", "'\\''")
-    recipe = f"set -e;  echo '  {quoted} ; ./tools/objtool x.o';  {text}; fixdep 'cmd {quoted}' > .cmd"
+    recipe = (
+        f"set -e;  echo '  {quoted} ; ./tools/objtool x.o';  {text}; fixdep 'cmd {quoted}' > .cmd"
+    )
     return recipe.replace("$", "$$")
