@@ -1,0 +1,520 @@
+"""The command line: options and exit status, nothing else.
+
+What a command needs is imported when it runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import functools
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from lockcheck import __version__
+from lockcheck.errors import LockcheckError
+
+if TYPE_CHECKING:
+    from lockcheck.findings.model import Report, RuleInfo
+    from lockcheck.report.output import Renderer
+    from lockcheck.source.tree import KernelTree
+
+# How long workers may take to end after an interrupt before they are killed.
+_PATIENCE_SECONDS = 2.0
+_ARGUMENTS = "lockcheck.arguments"
+_SUPPRESSION_FILE = "lockcheck.toml"
+
+OutputPair = tuple[str, Path | None]
+
+
+class ExitStatus(IntEnum):
+    """What the shell is told."""
+
+    CLEAN = 0
+    FINDINGS = 1
+    USAGE = 2
+    INCOMPLETE = 3  # wins over FINDINGS: what was not read may hold more
+    INTERNAL = 70  # EX_SOFTWARE of sysexits.h
+    INTERRUPTED = 128 + signal.SIGINT
+    TERMINATED = 128 + signal.SIGTERM
+
+
+class _Cli(click.Group):
+    """The group of all commands; turns whatever ends a command into an exit status."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LockcheckError as error:
+            with _undisturbed():
+                _end_children()
+            _complain(f"error: {error}")
+            ctx.exit(ExitStatus.USAGE)
+        except KeyboardInterrupt:
+            with _undisturbed():
+                _end_children()
+                _complain("interrupted")
+            ctx.exit(ExitStatus.INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            with _undisturbed():
+                _end_children()
+                _report_bug(error)
+            ctx.exit(ExitStatus.INTERNAL)
+
+
+def main() -> NoReturn:
+    """The program `lockcheck`."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        cli(prog_name="lockcheck")
+    finally:
+        # The work is over: from here on Ctrl-C ends the process without a stack trace.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    raise AssertionError("click ends the process")
+
+
+_EXIT_STATUS = """\b
+Exit status:
+  0    clean: everything was analysed, nothing found
+  1    findings that no suppression accepts
+  2    an error in options, configuration, rules or tree; nothing was analysed
+  3    incomplete: something could not be analysed, with or without findings
+  70   an error in lockcheck itself
+  130  interrupted"""
+
+
+@click.group(
+    cls=_Cli,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"""\b
+Examples:
+  cd linux && make defconfig prepare    # a tree to check: nothing is built
+  lockcheck doctor                      # is everything there?
+  lockcheck check arch/x86/kvm          # findings, with their evidence
+  lockcheck rules show gfn-track-write  # what a rule wants, and why
+
+{_EXIT_STATUS}""",
+)
+@click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Check lock assertions in Linux kernel C over the whole program.
+
+    lockcheck reads the C files of a configured kernel tree, follows every call, and tells where
+    data is used, or a function is called, without the lock that the rules or the source ask for,
+    with the call chain that leads there.
+    """
+
+
+def _tree_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that name the tree, for every command that reads one."""
+    for option in (
+        click.option(
+            "--build",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="The build directory (what `make O=` names), when the tree is not built in place.",
+        ),
+        click.option(
+            "--tree",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="The kernel tree. Without it: the one around the current directory.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+_rules_option = click.option(
+    "--rules",
+    "extra_rules",
+    type=click.Path(),
+    multiple=True,
+    metavar="FILE|DIR",
+    help="A rule file of yours, or a directory of them, beside the built-in ones. Repeatable.",
+)
+
+
+@cli.command(
+    epilog=f"""\b
+Examples:
+  lockcheck check
+      every unit of the tree that the current directory is in
+  lockcheck check --tree ../linux --build ../linux-build arch/x86/kvm virt/kvm
+      two directories; headers outside of them are read, other .c files are not
+  lockcheck check --rules my-rules/ drivers/gpu/drm/i915/gvt/kvmgt.c
+      one file, with rules of yours beside the built-in ones
+  lockcheck check --format sarif -o out.sarif arch/x86/kvm
+      SARIF into a file, text on the terminal
+  lockcheck check --format text -o out.txt --format sarif -o out.sarif --quiet
+      two files, nothing on the terminal
+
+\b
+A tree is the top directory of the kernel source. It must be configured and
+prepared (`make defconfig prepare`); it need not be built. PATHS are files or
+directories, relative to that top. Without any, everything that has a compile
+command is checked. Callers outside of PATHS are not seen: name the directories
+that belong together.
+
+\b
+Suppressions are read from lockcheck.toml at the top of the tree, else in the
+current directory:
+  [[suppress]]
+  rule = "gfn-track-write"
+  function = "update_gfn_track"
+  reason = "the slot is not visible to others yet"
+
+{_EXIT_STATUS}"""
+)
+@click.argument("paths", nargs=-1, metavar="[PATHS]...")
+@_tree_options
+@_rules_option
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Units to parse at a time. Default: one for each core.",
+)
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    metavar="FORMAT",
+    help="text (the default) or sarif. The n-th --format goes with the n-th -o.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where to write; - is standard output. Repeatable. Files are written whole or not at all.",
+)
+@click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    help="No text on standard output when only other formats were asked for, into files.",
+)
+@click.option(
+    "--suppressions",
+    type=click.Path(),
+    metavar="FILE",
+    help="The suppression file. Default: lockcheck.toml at the top of the tree, else here.",
+)
+@click.option("--show-suppressed", is_flag=True, help="Print suppressed findings as text, too.")
+@click.option(
+    "--cache",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Keep facts between runs there. Default: lockcheck in $XDG_CACHE_HOME or ~/.cache.",
+)
+@click.option("--no-cache", is_flag=True, help="Read everything anew, keep nothing.")
+@click.option("--exit-zero", is_flag=True, help="Status 0 instead of 1 for findings.")
+@click.option(
+    "--colour",
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Colours in text on standard output.",
+)
+@click.pass_context
+def check(
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    tree: Path | None,
+    build: Path | None,
+    extra_rules: tuple[str, ...],
+    jobs: int | None,
+    formats: tuple[str, ...],
+    outputs: tuple[Path, ...],
+    quiet: bool,
+    suppressions: str | None,
+    show_suppressed: bool,
+    cache: str | None,
+    no_cache: bool,
+    exit_zero: bool,
+    colour: str,
+) -> None:
+    """Check the units below PATHS and print findings."""
+    if cache is not None and no_cache:
+        raise click.UsageError("--cache and --no-cache exclude each other")
+    pairs = _output_pairs(formats, outputs, quiet=quiet)
+
+    from lockcheck.report.output import check_pairs, check_writable
+
+    check_pairs(pairs)
+    for _, path in pairs:
+        check_writable(path)
+
+    from lockcheck.config import Config
+    from lockcheck.progress import progress_for_terminal
+    from lockcheck.report.output import write_outputs
+    from lockcheck.session import analyse
+    from lockcheck.source.tree import find_tree
+
+    kernel = find_tree(tree, build)
+    config = Config(
+        tree=kernel,
+        paths=paths,
+        rules=extra_rules,
+        jobs=jobs or len(os.sched_getaffinity(0)),
+        suppressions=suppressions or _suppression_file(kernel),
+        command_line=("lockcheck", *ctx.meta.get(_ARGUMENTS, ())),
+        cache=None if no_cache else cache or _cache_directory(),
+    )
+    progress = progress_for_terminal()
+    try:
+        report = analyse(config, progress)
+    finally:
+        progress.end()
+    renderers = _renderers(show_suppressed=show_suppressed)
+    write_outputs(report, _coloured(pairs, colour), formats=renderers)
+    status = _status(report)
+    ctx.exit(ExitStatus.CLEAN if exit_zero and status is ExitStatus.FINDINGS else status)
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  lockcheck doctor
+      the tree that the current directory is in, every unit
+  lockcheck doctor --tree ../linux --build ../linux-build arch/x86/kvm
+      what `check` with the same arguments would find
+
+\b
+Exit status: 0 when `lockcheck check` would start, 2 when it would not.
+Each problem is shown with its remedy."""
+)
+@click.argument("paths", nargs=-1, metavar="[PATHS]...")
+@_tree_options
+@click.pass_context
+def doctor(
+    ctx: click.Context, paths: tuple[str, ...], tree: Path | None, build: Path | None
+) -> None:
+    """Tell what is there and what is missing for a check."""
+    from lockcheck.source.doctor import examine, render
+
+    report = examine(tree, build, paths)
+    _print(render(report))
+    ctx.exit(ExitStatus.CLEAN if report.is_healthy else ExitStatus.USAGE)
+
+
+@cli.group(
+    invoke_without_command=True,
+    epilog="""\b
+Examples:
+  lockcheck rules
+      all built-in rules, one line each
+  lockcheck rules --rules my-rules/
+      yours, too; a mistake in a rule file is told with its line
+  lockcheck rules show gfn-track-write
+      one rule: what it wants, why, and examples""",
+)
+@_rules_option
+@click.pass_context
+def rules(ctx: click.Context, extra_rules: tuple[str, ...]) -> None:
+    """List the rules, or show one."""
+    ctx.obj = extra_rules
+    if ctx.invoked_subcommand is not None:
+        return
+    infos = _load_rule_infos(extra_rules)
+    width = max((len(info.rule_id) for info in infos), default=0)
+    _print("".join(f"{i.rule_id:<{width}}  {i.level:<7}  {i.title}\n" for i in infos))
+
+
+@rules.command(
+    epilog="""\b
+Example:
+  lockcheck rules show gfn-track-write"""
+)
+@click.argument("rule_id", metavar="ID")
+@_rules_option
+@click.pass_obj
+def show(group_rules: tuple[str, ...], rule_id: str, extra_rules: tuple[str, ...]) -> None:
+    """Show one rule: what it wants, why, and examples."""
+    infos = {info.rule_id: info for info in _load_rule_infos((*group_rules, *extra_rules))}
+    if rule_id not in infos:
+        close = difflib.get_close_matches(rule_id, infos, n=1)
+        raise LockcheckError(
+            f"there is no rule '{rule_id}'",
+            remedy=f"did you mean '{close[0]}'?" if close else "`lockcheck rules` lists them",
+        )
+    _print(_rule_text(infos[rule_id]))
+
+
+def _output_pairs(
+    formats: Sequence[str], outputs: Sequence[Path], *, quiet: bool
+) -> tuple[OutputPair, ...]:
+    """What to write where, from the repeated options. Raises click.UsageError."""
+    if not formats:
+        for path in outputs:
+            # Text under such a name is never what was meant.
+            if path.suffix in (".sarif", ".json"):
+                raise click.UsageError(f"-o {path} has no --format: add --format sarif before it")
+        formats = ("text",) * max(1, len(outputs))
+    if len(formats) == 1 and not outputs:
+        outputs = (Path("-"),)
+    if len(formats) != len(outputs):
+        raise click.UsageError(
+            f"{len(formats)} --format but {len(outputs)} -o: the n-th --format goes with the n-th "
+            "-o, so give each its own (-o - is standard output)"
+        )
+    pairs: list[OutputPair] = [
+        (name, None if str(path) == "-" else path)
+        for name, path in zip(formats, outputs, strict=True)
+    ]
+    has_text = any(name == "text" or path is None for name, path in pairs)
+    if not has_text and not quiet:
+        pairs.append(("text", None))
+    return tuple(pairs)
+
+
+def _renderers(*, show_suppressed: bool) -> dict[str, Renderer]:
+    """The formats of `write_outputs` as the options want them; `colour` is text with colours."""
+    from lockcheck.report import text
+    from lockcheck.report.output import FORMATS
+
+    render = functools.partial(text.render, show_suppressed=show_suppressed)
+    return {**FORMATS, "text": render, "colour": functools.partial(render, colour=True)}
+
+
+def _coloured(pairs: Sequence[OutputPair], colour: str) -> tuple[OutputPair, ...]:
+    """The pairs, with coloured text on standard output where that is wanted."""
+    terminal = (
+        sys.stdout.isatty()
+        and not os.environ.get("NO_COLOR")
+        and os.environ.get("TERM", "dumb") != "dumb"
+    )
+    if colour == "never" or (colour == "auto" and not terminal):
+        return tuple(pairs)
+    return tuple(("colour" if pair == ("text", None) else pair[0], pair[1]) for pair in pairs)
+
+
+def _suppression_file(tree: KernelTree) -> str | None:
+    """The suppression file that is used when none is named."""
+    for directory in (tree.root, Path()):
+        file = directory / _SUPPRESSION_FILE
+        # lexists: a dangling link was meant to be read, and not to find it is an error.
+        if os.path.lexists(file):
+            return str(file)
+    return None
+
+
+def _cache_directory() -> str | None:
+    """Where facts are kept unless the user says otherwise; None when there is no such place."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):  # the standard wants others ignored
+        base = os.path.expanduser(os.path.join("~", ".cache"))
+    return os.path.join(base, "lockcheck") if os.path.isabs(base) else None
+
+
+def _status(report: Report) -> ExitStatus:
+    if not report.complete:
+        return ExitStatus.INCOMPLETE
+    if any(finding.suppression is None for finding in report.findings):
+        return ExitStatus.FINDINGS
+    return ExitStatus.CLEAN
+
+
+def _load_rule_infos(extra: Sequence[str]) -> list[RuleInfo]:
+    from lockcheck.rules.loader import load_rules
+
+    return sorted((rule.info for rule in load_rules(extra)), key=lambda info: info.rule_id)
+
+
+def _rule_text(info: RuleInfo) -> str:
+    parts = [
+        f"{info.rule_id} ({info.level})",
+        info.title,
+        *([", ".join(info.cwe)] if info.cwe else []),
+        f"\n{info.rationale.strip()}",
+    ]
+    for title, example in (("Bad", info.bad_example), ("Good", info.good_example)):
+        if example.strip():
+            parts.append(f"\n{title}:")
+            parts.extend(f"    {line}".rstrip() for line in example.rstrip().splitlines())
+    parts.append(f"\nThe rule file: {info.file}")
+    return "\n".join(parts) + "\n"
+
+
+def _print(text: str) -> None:
+    """Print to standard output; a reader who closes the pipe had enough."""
+    try:
+        click.echo(text, nl=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Else the interpreter complains again when it flushes on exit.
+        with contextlib.suppress(OSError, ValueError):
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(devnull, sys.stdout.fileno())
+            os.close(devnull)
+
+
+def _complain(message: str) -> None:
+    """Print one message to standard error, if there is still somebody to read it."""
+    with contextlib.suppress(OSError, ValueError):
+        click.echo(f"lockcheck: {message}", err=True)
+
+
+def _report_bug(error: Exception) -> None:
+    """One line for an error that is ours, with the stack only for those who ask."""
+    if os.environ.get("LOCKCHECK_DEBUG", "0") not in ("", "0"):
+        traceback.print_exception(error)
+    summary = " ".join(f"{type(error).__name__}: {error}".split())
+    _complain(f"internal error: {summary}; please report this, with what LOCKCHECK_DEBUG=1 prints")
+
+
+def _end_children() -> None:
+    """End the workers that still run. Called when their results are no longer wanted."""
+    children = multiprocessing.active_children()
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.join(_PATIENCE_SECONDS)
+        if child.is_alive():
+            child.kill()
+            child.join()
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """While cleaning up, another Ctrl-C is not heard."""
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:  # not the main thread, which is the one that Ctrl-C interrupts
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    """SIGTERM: end the workers, then as the shell expects."""
+    with _undisturbed():
+        _end_children()
+    sys.exit(ExitStatus.TERMINATED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""Everything that one run is told, in one frozen value. No stage reads options from elsewhere."""
+
+from __future__ import annotations
+
+import msgspec
+
+from lockcheck.source.tree import KernelTree
+
+
+class Config(msgspec.Struct, frozen=True):
+    """What to analyse and how.
+
+    tree: the kernel tree, found, configured and prepared; `--tree` and `--build`, else the one
+        around the current directory.
+    paths: files or directories to check, as the user wrote them, relative to the tree; empty for
+        every unit that has a compile command. Arguments of `check`.
+    rules: rule files and directories of rule files, read beside the rules that come with lockcheck;
+        `--rules`.
+    jobs: how many units are parsed at a time, at least 1; `--jobs`.
+    suppressions: the suppression file, None for none; `--suppressions`, else a `lockcheck.toml`
+        at the top of the tree or in the current directory.
+    command_line: how the run was started, program first; reports record it. Decides nothing.
+    cache: the directory where facts are kept between runs, None to keep none; `--cache`,
+        `--no-cache`.
+    """
+
+    tree: KernelTree
+    paths: tuple[str, ...]
+    rules: tuple[str, ...] = ()
+    jobs: int = 1
+    suppressions: str | None = None
+    command_line: tuple[str, ...] = ()
+    cache: str | None = None
