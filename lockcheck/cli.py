@@ -8,94 +8,40 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
-import multiprocessing
 import os
-import signal
 import sys
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from enum import IntEnum
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from lockcheck import __version__
+from lockcheck import __version__, exitstatus
 from lockcheck.errors import LockcheckError
+from lockcheck.exitstatus import ExitStatus, GuardedGroup, run
 
 if TYPE_CHECKING:
     from lockcheck.findings.model import Report, RuleInfo
     from lockcheck.report.output import Renderer
     from lockcheck.source.tree import KernelTree
 
-# How long workers may take to end after an interrupt before they are killed.
-_PATIENCE_SECONDS = 2.0
 _ARGUMENTS = "lockcheck.arguments"
 _SUPPRESSION_FILE = "lockcheck.toml"
 
 OutputPair = tuple[str, Path | None]
 
 
-class ExitStatus(IntEnum):
-    """What the shell is told."""
-
-    CLEAN = 0
-    FINDINGS = 1
-    USAGE = 2
-    INCOMPLETE = 3  # wins over FINDINGS: what was not read may hold more
-    INTERNAL = 70  # EX_SOFTWARE of sysexits.h
-    INTERRUPTED = 128 + signal.SIGINT
-    TERMINATED = 128 + signal.SIGTERM
-
-
-class _Cli(click.Group):
-    """The group of all commands; turns whatever ends a command into an exit status."""
+class _Cli(GuardedGroup):
+    """The group of all commands; it remembers what was typed, for the reports."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_ARGUMENTS] = tuple(args)
         return super().parse_args(ctx, args)
 
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except LockcheckError as error:
-            with _undisturbed():
-                _end_children()
-            _complain(f"error: {error}")
-            ctx.exit(ExitStatus.USAGE)
-        except KeyboardInterrupt:
-            with _undisturbed():
-                _end_children()
-                _complain("interrupted")
-            ctx.exit(ExitStatus.INTERRUPTED)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
-        except Exception as error:
-            with _undisturbed():
-                _end_children()
-                _report_bug(error)
-            ctx.exit(ExitStatus.INTERNAL)
-
 
 def main() -> NoReturn:
     """The program `lockcheck`."""
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        cli(prog_name="lockcheck")
-    finally:
-        # The work is over: from here on Ctrl-C ends the process without a stack trace.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    raise AssertionError("click ends the process")
-
-
-_EXIT_STATUS = """\b
-Exit status:
-  0    clean: everything was analysed, nothing found
-  1    findings that no suppression accepts
-  2    an error in options, configuration, rules or tree; nothing was analysed
-  3    incomplete: something could not be analysed, with or without findings
-  70   an error in lockcheck itself
-  130  interrupted"""
+    run(cli, "lockcheck")
 
 
 @click.group(
@@ -108,7 +54,7 @@ Examples:
   lockcheck check arch/x86/kvm          # findings, with their evidence
   lockcheck rules show gfn-track-write  # what a rule wants, and why
 
-{_EXIT_STATUS}""",
+{exitstatus.HELP}""",
 )
 @click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 def cli() -> None:
@@ -179,7 +125,7 @@ current directory:
   function = "update_gfn_track"
   reason = "the slot is not visible to others yet"
 
-{_EXIT_STATUS}"""
+{exitstatus.HELP}"""
 )
 @click.argument("paths", nargs=-1, metavar="[PATHS]...")
 @_tree_options
@@ -467,53 +413,6 @@ def _print(text: str) -> None:
             devnull = os.open(os.devnull, os.O_WRONLY)
             os.dup2(devnull, sys.stdout.fileno())
             os.close(devnull)
-
-
-def _complain(message: str) -> None:
-    """Print one message to standard error, if there is still somebody to read it."""
-    with contextlib.suppress(OSError, ValueError):
-        click.echo(f"lockcheck: {message}", err=True)
-
-
-def _report_bug(error: Exception) -> None:
-    """One line for an error that is ours, with the stack only for those who ask."""
-    if os.environ.get("LOCKCHECK_DEBUG", "0") not in ("", "0"):
-        traceback.print_exception(error)
-    summary = " ".join(f"{type(error).__name__}: {error}".split())
-    _complain(f"internal error: {summary}; please report this, with what LOCKCHECK_DEBUG=1 prints")
-
-
-def _end_children() -> None:
-    """End the workers that still run. Called when their results are no longer wanted."""
-    children = multiprocessing.active_children()
-    for child in children:
-        child.terminate()
-    for child in children:
-        child.join(_PATIENCE_SECONDS)
-        if child.is_alive():
-            child.kill()
-            child.join()
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """While cleaning up, another Ctrl-C is not heard."""
-    try:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    except ValueError:  # not the main thread, which is the one that Ctrl-C interrupts
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _terminate(number: int, frame: object) -> NoReturn:
-    """SIGTERM: end the workers, then as the shell expects."""
-    with _undisturbed():
-        _end_children()
-    sys.exit(ExitStatus.TERMINATED)
 
 
 if __name__ == "__main__":

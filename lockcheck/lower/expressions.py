@@ -7,7 +7,7 @@ from sys import intern
 from typing import Any
 
 from lockcheck.facts.ir import INIT, ONCE, TEST, UNKNOWN, UPDATE, Expr
-from lockcheck.lower import folding
+from lockcheck.facts import folding
 from lockcheck.lower.cfg import CfgBuilder
 from lockcheck.lower.decls import Declarations, FunctionDecl
 from lockcheck.lower.nodes import Node

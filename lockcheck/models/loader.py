@@ -13,6 +13,7 @@ from lockcheck.errors import LockcheckError
 from lockcheck.yamlfile import Node, load_yaml
 
 READ, WRITE = "read", "write"
+EXCLUSIVE, SHARED, SECTION = "exclusive", "shared", "section"
 
 
 class LockEffect(msgspec.Struct, frozen=True):
@@ -54,10 +55,13 @@ class FunctionModel(msgspec.Struct, frozen=True):
 
 
 class Models(msgspec.Struct, frozen=True):
-    """All models. `functions` is keyed by C name."""
+    """All models. `functions` is keyed by C name.
+
+    lock_records: lock types → "exclusive", "shared" or "section".
+    """
 
     functions: dict[str, FunctionModel]
-    lock_records: frozenset[str]
+    lock_records: dict[str, str]
     constants: dict[str, int]
     keep_alive: tuple[str, ...]
 
@@ -79,7 +83,7 @@ _KEYS = frozenset(
 def load_models() -> Models:
     """The models that come with the package. Raises LockcheckError on a mistake in one."""
     functions: dict[str, FunctionModel] = {}
-    lock_records: set[str] = set()
+    lock_records: dict[str, str] = {}
     constants: dict[str, int] = {}
     keep_alive: list[str] = []
     for file in sorted(resources.files("lockcheck.models").joinpath("data").iterdir(), key=_name):
@@ -87,7 +91,8 @@ def load_models() -> Models:
             continue
         top = load_yaml(file.read_text("utf-8"), file.name)
         top.only({"functions", "lock-records", "constants", "keep-alive-variables"})
-        lock_records.update(top.strings("lock-records"))
+        for tag, kind in top.mapping("lock-records").items():
+            lock_records[tag] = kind.one_of({EXCLUSIVE, SHARED, SECTION})
         keep_alive.extend(top.strings("keep-alive-variables"))
         for name, value in top.mapping("constants").items():
             constants[name] = value.integer()
@@ -99,7 +104,7 @@ def load_models() -> Models:
                 if known is not None:
                     raise entry.error(f"{name} has a model already")
                 functions[name] = model
-    return Models(functions, frozenset(lock_records), constants, tuple(keep_alive))
+    return Models(functions, lock_records, constants, tuple(keep_alive))
 
 
 def _name(file: Traversable) -> str:

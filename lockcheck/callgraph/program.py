@@ -1,0 +1,154 @@
+"""The whole program: every function that was read, who calls it, and who may call it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from enum import Enum
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from lockcheck.callgraph.slots import (
+    MAX_ARGUMENT_FLOW,
+    SlotGraph,
+    slot_of,
+    trampoline_slot,
+)
+from lockcheck.facts.ir import Event, Expr, Function, UnitFacts
+from lockcheck.models.loader import FunctionModel, Models
+
+
+class CallSite(NamedTuple):
+    """One call of one function: `caller` is its key, `call` the call's id there."""
+
+    caller: str
+    call: int
+    loc: int
+    slot: str | None  # the slot of an indirect call, None for a direct one
+
+
+class Call(NamedTuple):
+    """A call as its caller sees it."""
+
+    event: Event
+    targets: tuple[str, ...]  # keys, sorted; a modelled or external function too
+    slot: str | None
+
+
+class Reach(Enum):
+    """How control can enter a function from outside the units read."""
+
+    CALLBACK = "callback"  # its address is stored where nobody in the units calls it
+    EXTERNAL = "external"  # other units may call it by name
+    NONE = "none"  # nothing refers to it
+
+
+class Program:
+    """Functions, calls and function pointer flow of all units of a run."""
+
+    def __init__(self, units: Iterable[UnitFacts], models: Models) -> None:
+        self.models = models
+        self.functions: dict[str, Function] = {}
+        self.records: dict[str, dict[str, str]] = {}
+        self._initialisers: list[tuple[Expr, Expr]] = []
+        for unit in units:
+            for function in (*unit.functions, *unit.inlines):
+                self.functions.setdefault(function.key, function)
+            for tag, fields in unit.records.items():
+                self.records.setdefault(tag, {}).update(fields)
+            self._initialisers.extend(unit.initialisers)
+        self._params = {key: function.params for key, function in self.functions.items()}
+        self.slots = SlotGraph(models)
+        self._flow()
+        self.calls: dict[str, dict[int, Call]] = {}
+        self.callers: dict[str, list[CallSite]] = defaultdict(list)
+        self._called_slots: set[str] = set()
+        self._link()
+
+    def model(self, key: str) -> FunctionModel | None:
+        """The model of a function, by its C name."""
+        return self.models.functions.get(key.split("@", 1)[0])
+
+    # -- construction --------------------------------------------------------------------------
+
+    def _flow(self) -> None:
+        for address, value in self._initialisers:
+            slot = slot_of(address, "")
+            if slot is None:
+                continue
+            if slot.startswith("variable ") and self._keeps_alive(slot):
+                continue
+            self.slots.store(slot, value, "", {})
+        for function in self.functions.values():
+            self.slots.add_function(function, self._params)
+        self.slots.solve()
+        for function in self.functions.values():
+            for events, _ in function.blocks:
+                for event in events:
+                    if event[0] == "C" and event[3][0] != "fn":
+                        targets, _ = self.resolve(function.key, event[3])
+                        if 0 < len(targets) <= MAX_ARGUMENT_FLOW:
+                            self.slots.pass_arguments(
+                                targets, event[4], function.key, self._params
+                            )
+        self.slots.solve()
+
+    def _keeps_alive(self, slot: str) -> bool:
+        name = slot.removeprefix("variable ").split("@", 1)[0].rsplit(".", 1)[-1]
+        return any(fnmatchcase(name, pattern) for pattern in self.models.keep_alive)
+
+    def resolve(self, function: str, callee: Expr) -> tuple[tuple[str, ...], str | None]:
+        """The possible targets of a callee expression in `function`, and its slot."""
+        if callee[0] == "fn":
+            key: str = callee[1]
+            if key not in self.functions:
+                slot = trampoline_slot(key)
+                targets = self.slots.targets(slot)
+                if targets:
+                    return tuple(sorted(targets)), slot
+            return (key,), None
+        place: str | None = None
+        if callee[0] == "l":
+            place = slot_of(callee[1], function)
+        elif callee[0] in ("g", "f", "i"):
+            place = slot_of(callee, function)
+        if place is None:
+            return (), None
+        return tuple(sorted(self.slots.targets(place))), place
+
+    def _link(self) -> None:
+        for key, function in self.functions.items():
+            calls: dict[int, Call] = {}
+            for events, _ in function.blocks:
+                for event in events:
+                    if event[0] != "C":
+                        continue
+                    targets, slot = self.resolve(key, event[3])
+                    calls[event[2]] = Call(event, targets, slot)
+                    if slot is not None:
+                        self._called_slots.add(slot)
+                    for target in targets:
+                        self.callers[target].append(CallSite(key, event[2], event[1], slot))
+            self.calls[key] = calls
+        for sites in self.callers.values():
+            sites.sort(key=lambda site: (site.caller, site.call))
+
+    # -- questions -----------------------------------------------------------------------------
+
+    def reach(self, key: str) -> Reach:
+        """How a function can be entered other than by the calls that were read."""
+        stored = self.slots.written_by.get(key, set())
+        if any(not self._is_called(slot) for slot in stored):
+            return Reach.CALLBACK
+        function = self.functions.get(key)
+        if function is not None and function.external:
+            return Reach.EXTERNAL
+        return Reach.NONE
+
+    def _is_called(self, slot: str) -> bool:
+        """Whether some call in the units goes through what is stored in `slot`."""
+        return bool(self.slots.flows_to(slot) & self._called_slots)
+
+    def callbacks(self, field: str) -> frozenset[str]:
+        """The functions that a field may hold."""
+        return self.slots.targets(field)

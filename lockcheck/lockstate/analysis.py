@@ -1,0 +1,243 @@
+"""Lock states of the whole program, solved on demand and bottom-up."""
+
+from __future__ import annotations
+
+from lockcheck.callgraph.program import Program
+from lockcheck.facts.ir import UNKNOWN, Expr, Function
+from lockcheck.lockstate.solver import At, Oracle, Return, Solved, Solver
+from lockcheck.lockstate.state import Fact, State
+from lockcheck.lockstate.summary import NO_SUMMARY, Condition, Exit, Summary
+from lockcheck.lockstate.terms import is_entry_term, lock_class, root
+from lockcheck.models.loader import FunctionModel
+
+MAX_GUARD = 6  # conditions that a guard keeps
+MAX_GUARD_DEPTH = 5  # nesting of a term in a guard
+_SMALL = 8  # blocks of a function whose result is worth following
+
+
+class Analysis:
+    """Answers for functions of one program. Everything is computed once."""
+
+    def __init__(self, program: Program, watched: frozenset[str] = frozenset()) -> None:
+        """`watched`: names of functions whose calls leave a mark in the state."""
+        self.program = program
+        self._watched = frozenset(
+            key for key in program.functions if key.split("@", 1)[0] in watched
+        ) | watched
+        self._oracle = Oracle(
+            models=program.models,
+            model=program.model,
+            summary=self.summary,
+            targets=self._targets,
+            watched=self._watched,
+        )
+        self._solved: dict[str, Solved] = {}
+        self._summaries: dict[str, Summary] = {}
+        self._in_progress: set[str] = set()
+        self._fresh: dict[str, bool] = {}
+        self.unsettled: set[str] = set()
+
+    def _targets(self, key: str, number: int) -> tuple[str, ...]:
+        call = self.program.calls.get(key, {}).get(number)
+        return () if call is None else call.targets
+
+    def function(self, key: str) -> Function:
+        return self.program.functions[key]
+
+    def solved(self, key: str) -> Solved:
+        """The states of a function that was read."""
+        known = self._solved.get(key)
+        if known is None:
+            known = Solver(self.function(key), self._oracle).solve()
+            if not known.settled:
+                self.unsettled.add(key)
+            if key not in self._in_progress:
+                self._solved[key] = known
+        return known
+
+    def states_at(self, key: str, call: int) -> list[At]:
+        return self.solved(key).calls.get(call, [])
+
+    # -- summaries -----------------------------------------------------------------------------
+
+    def summary(self, key: str) -> Summary:
+        """What a call of `key` does to locks, and what it returns.
+
+        A function that is being summarised already (recursion) counts as doing nothing.
+        UNSOUND: recursion through a function with a net effect on locks.
+        """
+        known = self._summaries.get(key)
+        if known is not None:
+            return known
+        function = self.program.functions.get(key)
+        if function is None or key in self._in_progress:
+            return NO_SUMMARY
+        self._in_progress.add(key)
+        try:
+            result = NO_SUMMARY
+            if self._is_interesting(function):
+                result = self._summarise(function)
+        finally:
+            self._in_progress.discard(key)
+        self._summaries[key] = result
+        return result
+
+    def _is_interesting(self, function: Function) -> bool:
+        """Whether a function can change the lockset, or is small enough to follow its result."""
+        if len(function.blocks) <= _SMALL and not function.loops:
+            return True
+        for call in self.program.calls[function.key].values():
+            for target in call.targets:
+                model = self.program.model(target)
+                if model is not None:
+                    if model.locks:
+                        return True
+                elif self.summary(target).has_effect:
+                    return True
+        return False
+
+    def _summarise(self, function: Function) -> Summary:
+        solved = self.solved(function.key)
+        exits: dict[object, Exit] = {}
+        for returned in solved.returns:
+            exit_ = self._exit(returned)
+            key = (exit_.acquired, exit_.released, exit_.truth)
+            known = exits.get(key)
+            exits[key] = exit_ if known is None else _join(known, exit_)
+        found = tuple(exits.values())
+        if not any(exit_.has_effect for exit_ in found):
+            if len(found) == 1 and (found[0].result is not None or found[0].fields):
+                only = found[0]
+                return Summary((Exit((), (), (), only.result, None, only.fields),))
+            return NO_SUMMARY
+        return Summary(found)
+
+    def _exit(self, returned: Return) -> Exit:
+        state, value = returned.state, returned.value
+        acquired = tuple(
+            sorted(((_entry_lock(t), h.mode) for t, h in state.held.items()), key=repr)
+        )
+        released = tuple(
+            sorted(((_entry_lock(t), h.mode) for t, h in state.dropped.items()), key=repr)
+        )
+        fields = _fields(returned)
+        if fields:
+            value = None  # a struct by value: what counts is its members
+        truth = None if value is None else state.decide(value)
+        result = value if value is not None and is_entry_term(value) else None
+        return Exit(entry_guard(state), acquired, released, result, truth, fields)
+
+    # -- freshness -----------------------------------------------------------------------------
+
+    def is_fresh(self, key: str, term: Expr) -> bool:
+        """Whether a term in `key` hangs on an object that this function got from an allocator.
+
+        IMPRECISE: the object counts as unshared in all of the function that allocated it.
+        """
+        place = root(term)
+        if place[0] != "c":
+            return False
+        call = self.program.calls[key].get(place[1])
+        if call is None or not call.targets:
+            return False
+        return all(self.returns_fresh(target) for target in call.targets)
+
+    def returns_fresh(self, key: str) -> bool:
+        """Whether a function returns a new object (or NULL, or an error)."""
+        model = self.program.model(key)
+        if model is not None:
+            return model.allocates
+        known = self._fresh.get(key)
+        if known is not None:
+            return known
+        self._fresh[key] = False  # recursion
+        function = self.program.functions.get(key)
+        if function is None:
+            return False
+        values = [r.value for r in self.solved(key).returns if r.value is not None]
+        fresh = bool(values)
+        some = False
+        for value in values:
+            if value[0] == "k":
+                continue
+            if value[0] == "c" and self.is_fresh(key, value):
+                some = True
+                continue
+            if value[0] == "c" or value[0] in ("p", "phi", "u", "l", "f"):
+                fresh = False
+        self._fresh[key] = fresh and some
+        return self._fresh[key]
+
+    def model(self, key: str) -> FunctionModel | None:
+        return self.program.model(key)
+
+
+def entry_guard(state: State) -> tuple[Condition, ...]:
+    """What branches have said so far about the values at entry, nearest to them first."""
+    found: list[tuple[int, str, Condition]] = []
+    for term, fact in state.facts.items():
+        if root_of_value(term)[0] != "p" or not is_entry_term(term):
+            continue
+        size = _size(term)
+        if size > MAX_GUARD_DEPTH:
+            continue
+        found.extend((size, repr(term), condition) for condition in _conditions(term, fact))
+    found.sort(key=lambda item: item[:2])
+    return tuple(condition for _, _, condition in found[:MAX_GUARD])
+
+
+def root_of_value(term: Expr) -> Expr:
+    """The leaf of the first operand of a value term."""
+    while term[0] in ("o", "o1"):
+        term = term[2]
+    return root(term)
+
+
+def _size(term: Expr) -> int:
+    size = 0
+    while term[0] in ("f", "i", "l", "co", "o", "o1"):
+        term = term[2] if term[0] in ("o", "o1") else term[1]
+        size += 1
+    return size
+
+
+def _conditions(term: Expr, fact: Fact) -> list[Condition]:
+    if fact.equal is not None:
+        return [Condition(term, ("k", fact.equal), True)]
+    return [Condition(term, ("k", number), False) for number in sorted(fact.differs)[:2]]
+
+
+def _entry_lock(term: Expr) -> Expr:
+    """A lock term that callers understand: itself, or its class when the instance is unknown."""
+    if is_entry_term(term):
+        return term
+    return ("class", lock_class(term) or "an unknown lock")
+
+
+def _join(a: Exit, b: Exit) -> Exit:
+    """Two exits with the same effect, as one."""
+    return Exit(
+        guard=tuple(condition for condition in a.guard if condition in b.guard),
+        acquired=a.acquired,
+        released=a.released,
+        result=a.result if a.result == b.result else None,
+        truth=a.truth if a.truth == b.truth else None,
+        fields=a.fields if a.fields == b.fields else (),
+    )
+
+
+def _fields(returned: Return) -> tuple[tuple[tuple[str, ...], Expr], ...]:
+    """The members of a local struct that is returned by value."""
+    source = returned.source
+    if source is None or source[0] != "l" or source[1][0] != "v":
+        return ()
+    members: list[tuple[tuple[str, ...], Expr]] = []
+    for address, value in returned.state.env.items():
+        path: list[str] = []
+        place = address
+        while place[0] == "f":
+            path.append(place[2])
+            place = place[1]
+        if path and place == source[1] and value != UNKNOWN and is_entry_term(value):
+            members.append((tuple(reversed(path)), value))
+    return tuple(sorted(members, key=repr))

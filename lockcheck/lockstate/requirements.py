@@ -1,0 +1,364 @@
+"""Carrying a lock requirement from where it arises up to where it is met, or to an entry point.
+
+A requirement that a function does not meet itself is rewritten into the names of each caller and
+asked there again, until a lock meets it, the object turns out to be nobody else's yet, or control
+comes from outside. Guards travel along: a caller that contradicts one is not a path.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from enum import Enum
+from typing import NamedTuple
+
+import msgspec
+
+from lockcheck.callgraph.program import CallSite, Reach
+from lockcheck.facts.ir import Expr
+from lockcheck.lockstate.analysis import Analysis, entry_guard
+from lockcheck.lockstate.solver import At
+from lockcheck.lockstate.state import Held, State
+from lockcheck.lockstate.summary import Condition
+from lockcheck.lockstate.terms import (
+    is_entry_term,
+    lock_class,
+    substitute,
+    surely_different,
+)
+from lockcheck.models.loader import READ
+
+MAX_NODES = 4000  # function contexts looked at for one obligation
+
+
+class Need(msgspec.Struct, frozen=True):
+    """A lock that would meet the requirement.
+
+    term: the instance in the function's names, None when only the class is known.
+    lock_class: e.g. "kvm.mmu_lock".
+    mode: "read" is met by a lock held for write too.
+    text: the lock as the rule spells it.
+    """
+
+    term: Expr | None
+    lock_class: str
+    mode: str
+    text: str
+
+
+class Context(msgspec.Struct, frozen=True):
+    """A requirement at the entry of one function: one of `needs`, whenever `guard` holds.
+
+    datum: the object that is touched, in the function's names; None when it cannot be named.
+    """
+
+    function: str
+    needs: tuple[Need, ...]
+    datum: Expr | None
+    guard: tuple[Condition, ...]
+
+
+class Verdict(Enum):
+    """What a place says of a requirement."""
+
+    HELD = "held"
+    UNSHARED = "unshared"  # nobody else can see the object yet, or any more
+    LIFTED = "lifted"  # the caller has to say
+    BROKEN = "broken"  # no caller can mend it: wrong mode, or dropped here
+    INFEASIBLE = "infeasible"
+
+
+class Evidence(NamedTuple):
+    """A lock event that explains a verdict: held in the wrong mode, or dropped, here."""
+
+    need: Need
+    held: Held
+    dropped: bool
+
+
+class Edge(NamedTuple):
+    """What one caller says of a context."""
+
+    caller: str
+    call: int
+    loc: int
+    slot: str | None
+    verdict: Verdict
+    above: Context | None  # for LIFTED
+    evidence: tuple[Evidence, ...]
+
+
+class Violation(NamedTuple):
+    """A path on which a requirement is not met. `path` goes from the obligation's function up.
+
+    context: the context of the obligation's own function.
+    path: edges, innermost first; the last one is BROKEN, or its caller is an entry point.
+    siblings: for each edge, whether another caller of the same function met the requirement.
+    """
+
+    path: tuple[Edge, ...]
+    siblings: tuple[bool, ...]
+    evidence: tuple[Evidence, ...]
+
+
+class Outcome(NamedTuple):
+    """How an obligation ended. No violation and no reason: it is proved."""
+
+    violations: tuple[Violation, ...]
+    unproved: tuple[str, ...]
+
+
+class Unshared(msgspec.Struct, frozen=True):
+    """When nobody but the running function can reach an object (data of a rule).
+
+    until: functions that make it known to others; a function that calls one of them has it to
+        itself up to that call. after: functions that take it back. callbacks: functions that are
+        called while the object is being set up or torn down.
+    """
+
+    until: frozenset[str] = frozenset()
+    after: frozenset[str] = frozenset()
+    callbacks: frozenset[str] = frozenset()
+
+
+class Checker:
+    """Decides requirements. One per rule: `unshared` is the rule's."""
+
+    def __init__(self, analysis: Analysis, unshared: Unshared) -> None:
+        self._analysis = analysis
+        self._program = analysis.program
+        self._unshared = unshared
+        self._edges: dict[Context, list[Edge]] = {}
+        self._publishers: dict[str, bool] = {}
+
+    # -- one place -----------------------------------------------------------------------------
+
+    def judge(
+        self, function: str, state: State, needs: tuple[Need, ...], datum: Expr | None
+    ) -> tuple[Verdict, tuple[Need, ...], tuple[Evidence, ...]]:
+        """What a state says of needs in its own names; the needs that callers may still meet."""
+        if self._is_unshared(function, state, datum):
+            return Verdict.UNSHARED, (), ()
+        open_needs: list[Need] = []
+        evidence: list[Evidence] = []
+        for need in needs:
+            held, found = _find(state.held, need)
+            if held is not None:
+                if need.mode == READ or held.mode != READ:
+                    return Verdict.HELD, (), ()
+                evidence.append(Evidence(need, held, False))
+                continue
+            dropped, _ = _find(state.dropped, need)
+            if dropped is not None and (need.mode == READ or dropped.mode != READ):
+                evidence.append(Evidence(need, dropped, True))
+                continue
+            del found
+            open_needs.append(need)
+        if not open_needs:
+            return Verdict.BROKEN, (), tuple(evidence)
+        return Verdict.LIFTED, tuple(open_needs), tuple(evidence)
+
+    def _is_unshared(self, function: str, state: State, datum: Expr | None) -> bool:
+        marks = {mark.split("@", 1)[0] for mark in state.marks}
+        if marks & self._unshared.after:
+            return True
+        if self._publishes(function) and not marks & self._unshared.until:
+            return True
+        return datum is not None and self._analysis.is_fresh(function, datum)
+
+    def _publishes(self, function: str) -> bool:
+        known = self._publishers.get(function)
+        if known is None:
+            known = any(
+                target.split("@", 1)[0] in self._unshared.until
+                for call in self._program.calls[function].values()
+                for target in call.targets
+            )
+            self._publishers[function] = known
+        return known
+
+    def context(
+        self, function: str, at: At, needs: tuple[Need, ...], datum: Expr | None
+    ) -> Context:
+        """The requirement at the entry of `function`, from its state where the need arises."""
+        return Context(
+            function,
+            tuple(_at_entry(need) for need in needs),
+            datum if datum is not None and is_entry_term(datum) else None,
+            entry_guard(at.state),
+        )
+
+    # -- callers -------------------------------------------------------------------------------
+
+    def edges(self, context: Context) -> list[Edge]:
+        """What each caller of a context's function says, in a fixed order."""
+        known = self._edges.get(context)
+        if known is None:
+            known = []
+            for site in self._program.callers.get(context.function, ()):
+                known.extend(self._ask(context, site))
+            self._edges[context] = known
+        return known
+
+    def _ask(self, context: Context, site: CallSite) -> list[Edge]:
+        found: dict[tuple[Verdict, Context | None], Edge] = {}
+        for at in self._analysis.states_at(site.caller, site.call):
+            verdict, above, evidence = self._ask_state(context, site, at)
+            if verdict is not Verdict.INFEASIBLE:
+                edge = Edge(
+                    site.caller, site.call, site.loc, site.slot, verdict, above, evidence
+                )
+                found.setdefault((verdict, above), edge)
+        return list(found.values())
+
+    def _ask_state(
+        self, context: Context, site: CallSite, at: At
+    ) -> tuple[Verdict, Context | None, tuple[Evidence, ...]]:
+        state, callee, args = at.state, at.terms[0], at.terms[1:]
+        guard: list[Condition] = []
+        if site.slot is not None:
+            target: Expr = ("fn", context.function)
+            if callee[0] == "fn":
+                if callee != target and callee[1] in self._program.functions:
+                    return Verdict.INFEASIBLE, None, ()
+            elif is_entry_term(callee) and callee[0] != "g":
+                guard.append(Condition(callee, target, True))
+        for condition in context.guard:
+            term = substitute(condition.term, args)
+            if term is None:
+                continue
+            term = state.evaluate(term)
+            truth = state.decide(("o", "==", term, condition.value))
+            if truth is None:
+                if is_entry_term(term):
+                    guard.append(Condition(term, condition.value, condition.equal))
+            elif truth != condition.equal:
+                return Verdict.INFEASIBLE, None, ()
+        needs = tuple(self._rename(need, args, state) for need in context.needs)
+        datum = None if context.datum is None else substitute(context.datum, args)
+        if datum is not None:
+            datum = state.evaluate(datum)
+        verdict, open_needs, evidence = self.judge(site.caller, state, needs, datum)
+        if verdict is not Verdict.LIFTED:
+            return verdict, None, evidence
+        guard.extend(c for c in entry_guard(state) if c not in guard)
+        above = Context(
+            site.caller,
+            tuple(_at_entry(need) for need in open_needs),
+            datum if datum is not None and is_entry_term(datum) else None,
+            tuple(guard),
+        )
+        return verdict, above, evidence
+
+    def _rename(self, need: Need, args: tuple[Expr, ...], state: State) -> Need:
+        if need.term is None:
+            return need
+        term = substitute(need.term, args)
+        if term is not None:
+            term = state.evaluate(term)
+        return msgspec.structs.replace(need, term=term)
+
+    # -- the whole way up ----------------------------------------------------------------------
+
+    def decide(self, start: Context) -> Outcome:
+        """Follow a requirement up from the entry of the function where it arises."""
+        parents: dict[Context, tuple[Context, Edge] | None] = {start: None}
+        queue = deque([start])
+        violations: list[Violation] = []
+        unproved: list[str] = []
+        while queue:
+            context = queue.popleft()
+            if len(parents) > MAX_NODES:
+                unproved.append("too many contexts")
+                break
+            edges = self.edges(context)
+            for edge in edges:
+                if edge.verdict is Verdict.BROKEN:
+                    violations.append(self._violation(parents, context, edge))
+                elif edge.above is not None and not _is_known(edge.above, parents):
+                    parents[edge.above] = (context, edge)
+                    queue.append(edge.above)
+            self._enter(context, parents, violations, unproved)
+        return Outcome(tuple(violations), tuple(dict.fromkeys(unproved)))
+
+    def _enter(
+        self,
+        context: Context,
+        parents: dict[Context, tuple[Context, Edge] | None],
+        violations: list[Violation],
+        unproved: list[str],
+    ) -> None:
+        """Control that comes to a context from outside the units holds none of their locks."""
+        key = context.function
+        name = key.split("@", 1)[0]
+        if key in self._unshared.callbacks:
+            return
+        if self._program.reach(key) is Reach.CALLBACK:
+            violations.append(self._violation(parents, context, None))
+        elif not self._program.callers.get(key):
+            if self._program.reach(key) is Reach.EXTERNAL:
+                unproved.append(f"no caller of {name}() in the units read")
+            else:
+                unproved.append(f"{name}() is never called")
+
+    def _violation(
+        self,
+        parents: dict[Context, tuple[Context, Edge] | None],
+        context: Context,
+        last: Edge | None,
+    ) -> Violation:
+        path: list[Edge] = [] if last is None else [last]
+        contexts: list[Context] = [] if last is None else [context]
+        at: Context = context
+        while True:
+            step = parents[at]
+            if step is None:
+                break
+            at, edge = step
+            path.append(edge)
+            contexts.append(at)
+        path.reverse()
+        contexts.reverse()
+        siblings = tuple(
+            any(e.verdict is Verdict.HELD for e in self.edges(c)) for c in contexts
+        )
+        evidence = tuple(e for edge in path for e in edge.evidence)
+        return Violation(tuple(path), siblings, evidence)
+
+
+def _find(locks: dict[Expr, Held], need: Need) -> tuple[Held | None, Expr | None]:
+    """The entry for a needed lock: the same instance, else one of its class that may be it."""
+    if need.term is not None:
+        exact = locks.get(need.term)
+        if exact is not None:
+            return exact, need.term
+    best: tuple[Held | None, Expr | None] = (None, None)
+    for term, held in locks.items():
+        if lock_class(term) != need.lock_class:
+            continue
+        if need.term is not None and surely_different(term, need.term):
+            continue
+        if best[0] is None or best[0].mode == READ:
+            best = (held, term)
+    return best
+
+
+def _at_entry(need: Need) -> Need:
+    """A need that callers understand: by class when its instance hangs on something local."""
+    if need.term is None or is_entry_term(need.term):
+        return need
+    return msgspec.structs.replace(need, term=None)
+
+
+def _is_known(
+    context: Context, parents: dict[Context, tuple[Context, Edge] | None]
+) -> bool:
+    """Whether a context, or the same one under a weaker guard, has been asked already."""
+    if context in parents:
+        return True
+    if not context.guard:
+        return False
+    weakest = msgspec.structs.replace(context, guard=())
+    return weakest in parents
+
+

@@ -1,0 +1,170 @@
+"""May-sleep: which functions may sleep, by which call, under which arguments."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from lockcheck.facts.ir import Expr
+from lockcheck.lockstate.analysis import Analysis, entry_guard
+from lockcheck.lockstate.solver import At
+from lockcheck.lockstate.summary import Condition
+from lockcheck.lockstate.terms import is_entry_term, substitute
+from lockcheck.models.loader import FunctionModel
+
+MAX_WAYS = 4  # different guards kept for one function
+
+
+class SleepWay(NamedTuple):
+    """One way in which a function may sleep.
+
+    guard: over the function's entry terms; empty: always possible.
+    call, loc: the call in this function that sleeps or leads to sleep.
+    target: the function called there; slot: how, when the call is indirect.
+    below: the way of the target, None when it is a modelled primitive.
+    because: why the primitive sleeps.
+    length: calls down to the primitive.
+    """
+
+    guard: tuple[Condition, ...]
+    call: int
+    loc: int
+    target: str
+    slot: str | None
+    below: SleepWay | None
+    because: str
+    length: int
+
+
+class SleepAnalysis:
+    """Answers whether functions may sleep. Computed on demand, once each."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self._analysis = analysis
+        self._program = analysis.program
+        self._candidates = self._reach_sleepers()
+        self._ways: dict[str, tuple[SleepWay, ...]] = {}
+        self._in_progress: set[str] = set()
+
+    def _reach_sleepers(self) -> frozenset[str]:
+        """Functions from which calls lead to a sleeping primitive, whatever the arguments."""
+        work = [
+            name
+            for name in self._program.callers
+            if (model := self._program.model(name)) is not None and model.sleeps is not None
+        ]
+        seen: set[str] = set()
+        while work:
+            for site in self._program.callers.get(work.pop(), ()):
+                if site.caller not in seen and self._program.model(site.caller) is None:
+                    seen.add(site.caller)
+                    work.append(site.caller)
+        return frozenset(seen)
+
+    def ways(self, key: str) -> tuple[SleepWay, ...]:
+        """The ways in which a function may sleep, shortest first."""
+        known = self._ways.get(key)
+        if known is not None:
+            return known
+        if key not in self._candidates or key in self._in_progress:
+            return ()
+        self._in_progress.add(key)
+        found: list[SleepWay] = []
+        for number, call in sorted(self._program.calls[key].items()):
+            for target in call.targets:
+                for at in self._analysis.states_at(key, number):
+                    found.extend(self._at_call(key, number, call.event[1], target, call.slot, at))
+        self._in_progress.discard(key)
+        self._ways[key] = _shortest(found)
+        return self._ways[key]
+
+    def _at_call(
+        self, key: str, number: int, loc: int, target: str, slot: str | None, at: At
+    ) -> list[SleepWay]:
+        if slot is not None and at.terms[0][0] == "fn" and at.terms[0][1] != target:
+            return []
+        args = at.terms[1:]
+        model = self._program.model(target)
+        if model is not None:
+            guard = self._primitive(model, at, args)
+            if guard is None or model.sleeps is None:
+                return []
+            because = model.sleeps.because
+            return [SleepWay(guard, number, loc, target, slot, None, because, 1)]
+        found: list[SleepWay] = []
+        for way in self.ways(target):
+            guard = self._lift(way.guard, at, args)
+            if guard is not None:
+                found.append(
+                    SleepWay(
+                        guard, number, loc, target, slot, way, way.because, way.length + 1
+                    )
+                )
+        return found
+
+    def _primitive(
+        self, model: FunctionModel, at: At, args: tuple[Expr, ...]
+    ) -> tuple[Condition, ...] | None:
+        """The guard under which a primitive sleeps, None when it does not."""
+        sleeps = model.sleeps
+        if sleeps is None:
+            return None
+        if sleeps.argument is None:
+            return entry_guard(at.state)
+        if sleeps.argument >= len(args):
+            return None
+        mask = self._program.models.constants[sleeps.flag]
+        truth = _has_bits(args[sleeps.argument], mask)
+        bits = at.state.evaluate(("o", "&", args[sleeps.argument], ("k", mask)))
+        if truth is None:
+            truth = at.state.decide(bits)
+        if truth is False:
+            return None
+        guard = entry_guard(at.state)
+        if truth is None and is_entry_term(bits):
+            return (*guard, Condition(bits, ("k", 0), False))
+        return guard
+
+    def _lift(
+        self, guard: tuple[Condition, ...], at: At, args: tuple[Expr, ...]
+    ) -> tuple[Condition, ...] | None:
+        lifted: list[Condition] = []
+        for condition in guard:
+            term = substitute(condition.term, args)
+            if term is None:
+                continue
+            term = at.state.evaluate(term)
+            truth = at.state.decide(("o", "==", term, condition.value))
+            if truth is None:
+                if is_entry_term(term):
+                    lifted.append(Condition(term, condition.value, condition.equal))
+            elif truth != condition.equal:
+                return None
+        lifted.extend(c for c in entry_guard(at.state) if c not in lifted)
+        return tuple(lifted)
+
+
+def _has_bits(flags: Expr, mask: int) -> bool | None:
+    """Whether flag arithmetic leaves the bits of `mask` set, if its form tells."""
+    if flags[0] == "k":
+        return bool(flags[1] & mask)
+    if flags[0] == "o" and flags[1] in ("&", "|"):
+        parts = (_has_bits(flags[2], mask), _has_bits(flags[3], mask))
+        decisive = flags[1] == "|"
+        if decisive in parts:
+            return decisive
+        if parts == (not decisive, not decisive):
+            return not decisive
+    return None
+
+
+def _shortest(ways: list[SleepWay]) -> tuple[SleepWay, ...]:
+    """The shortest way for each guard, and no guard that a weaker one covers."""
+    kept: list[SleepWay] = []
+    for way in sorted(ways, key=lambda w: (len(w.guard) > 0, w.length, w.loc, w.target)):
+        conditions = set(way.guard)
+        if any(set(other.guard) <= conditions for other in kept):
+            continue
+        kept.append(way)
+        if len(kept) == MAX_WAYS:
+            break
+    return tuple(kept)

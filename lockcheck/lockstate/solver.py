@@ -1,0 +1,365 @@
+"""The lock state inside one function: a fixpoint over its control-flow graph.
+
+Path-sensitive where lock states differ, merged where they agree (property simulation: Das, Lerner,
+Seigle, "ESP: path-sensitive program verification in polynomial time", PLDI 2002). So a lock that
+is taken under a flag is told from one that is not, and the flag decides later branches.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+from lockcheck.facts.ir import UNKNOWN, Event, Expr, Function
+from lockcheck.lockstate.state import State
+from lockcheck.lockstate.summary import Condition, Exit, Summary
+from lockcheck.lockstate.terms import lock_class, root, strip_lock, substitute
+from lockcheck.models.loader import FunctionModel, LockEffect, Models
+
+MAX_STATES = 24  # lock states kept apart in one block
+MAX_STEPS = 4000  # blocks walked in one function
+
+
+class At(NamedTuple):
+    """A state at an event, with what the event's expressions evaluate to there."""
+
+    state: State
+    terms: tuple[Expr, ...]  # call: callee and arguments; access: the address
+
+
+class Return(NamedTuple):
+    state: State
+    value: Expr | None  # the term returned
+    source: Expr | None  # the expression, for struct values
+    loc: int
+
+
+class Solved(NamedTuple):
+    """A function's states where they matter.
+
+    calls: call id → states right before the call.
+    accesses: (event, states right before it) of stores and reads outside locals.
+    settled: false when the fixpoint ran out of its budget.
+    """
+
+    calls: dict[int, list[At]]
+    accesses: list[tuple[Event, list[At]]]
+    returns: list[Return]
+    settled: bool
+
+
+class Oracle(NamedTuple):
+    """What the solver asks of the rest of the program."""
+
+    models: Models
+    model: Callable[[str], FunctionModel | None]
+    summary: Callable[[str], Summary]
+    targets: Callable[[str, int], tuple[str, ...]]  # of an indirect call
+    watched: frozenset[str]  # functions whose calls leave a mark in the state
+
+
+class Solver:
+    """Solves one function."""
+
+    def __init__(self, function: Function, oracle: Oracle) -> None:
+        self._function = function
+        self._oracle = oracle
+        self._lock_records = oracle.models.lock_records
+
+    def solve(self) -> Solved:
+        inputs, settled = self._fixpoint()
+        calls: dict[int, list[At]] = defaultdict(list)
+        accesses: dict[int, tuple[Event, list[At]]] = {}
+        returns: list[Return] = []
+
+        def observe(event: Event, at: At) -> None:
+            if event[0] == "C":
+                calls[event[2]].append(at)
+            else:
+                accesses.setdefault(id(event), (event, []))[1].append(at)
+
+        for block, states in sorted(inputs.items()):
+            terminator = self._function.blocks[block][1]
+            for state in states.values():
+                for out in self._run(block, state.copy(), observe):
+                    if terminator[0] == "ret":
+                        value = terminator[1]
+                        term = None if value is None else out.evaluate(value)
+                        returns.append(Return(out, term, value, terminator[2]))
+        return Solved(dict(calls), list(accesses.values()), returns, settled)
+
+    # -- fixpoint ------------------------------------------------------------------------------
+
+    def _entry(self) -> State:
+        state = State()
+        for index, name in enumerate(self._function.params):
+            state.env[("v", name)] = ("p", index)
+        return state
+
+    def _fixpoint(self) -> tuple[dict[int, dict[object, State]], bool]:
+        """In-states of every block. Blocks are numbered in reverse postorder."""
+        inputs: dict[int, dict[object, State]] = {0: {(): self._entry()}}
+        pending: dict[int, set[object]] = {0: {()}}
+        heap = [0]
+        steps = 0
+        while heap:
+            block = heappop(heap)
+            keys = pending.pop(block, None)
+            if not keys:
+                continue
+            steps += 1
+            if steps > MAX_STEPS:
+                return inputs, False
+            for key in keys:
+                state = inputs[block].get(key)
+                if state is None:
+                    continue
+                for out in self._run(block, state.copy(), None):
+                    for successor, arriving in self._leave(block, out):
+                        changed = self._arrive(inputs, successor, arriving)
+                        if changed is not None:
+                            if successor not in pending:
+                                pending[successor] = set()
+                                heappush(heap, successor)
+                            pending[successor].add(changed)
+        return inputs, True
+
+    def _arrive(
+        self, inputs: dict[int, dict[object, State]], block: int, state: State
+    ) -> object | None:
+        """Merge a state into a block's in-states; the key that changed, or None."""
+        states = inputs.setdefault(block, {})
+        key: object = state.key()
+        known = states.get(key)
+        if known is None:
+            if len(states) >= MAX_STATES:
+                # IMPRECISE: too many lock states at once; keep those that were first.
+                return None
+            states[key] = state
+            return key
+        return key if known.merge(state, block) else None
+
+    def _leave(self, block: int, state: State) -> list[tuple[int, State]]:
+        """The successors of a block, with what the branch to each says."""
+        terminator = self._function.blocks[block][1]
+        kind = terminator[0]
+        if kind == "jmp":
+            return [(terminator[1], state)]
+        if kind == "br":
+            _, value, if_true, if_false, _ = terminator
+            term = state.evaluate(value)
+            truth = state.decide(term)
+            if truth is not None:
+                return [(if_true if truth else if_false, state)]
+            other = state.copy()
+            state.assume(term, True)
+            other.assume(term, False)
+            return [(if_true, state), (if_false, other)]
+        if kind == "sw":
+            return self._switch(terminator, state)
+        return []
+
+    def _switch(self, terminator: Expr, state: State) -> list[tuple[int, State]]:
+        _, value, cases, default, _ = terminator
+        term = state.evaluate(value)
+        if term[0] == "k":
+            for low, high, target in cases:
+                if low <= term[1] <= high:
+                    return [(target, state)]
+            return [(default, state)]
+        out: list[tuple[int, State]] = []
+        for low, high, target in cases:
+            if low == high:
+                equal: Expr = ("o", "==", term, ("k", low))
+                if state.decide(equal) is False:
+                    continue
+                taken = state.copy()
+                taken.assume(equal, True)
+                state.assume(equal, False)
+                out.append((target, taken))
+            else:
+                out.append((target, state.copy()))
+        out.append((default, state))
+        return out
+
+    # -- events --------------------------------------------------------------------------------
+
+    def _run(
+        self, block: int, state: State, observe: Callable[[Event, At], None] | None
+    ) -> list[State]:
+        """Walk the events of a block; calls may fork the state."""
+        states = [state]
+        for event in self._function.blocks[block][0]:
+            kind = event[0]
+            if kind == "C":
+                following: list[State] = []
+                for current in states:
+                    following.extend(self._call(event, current, observe))
+                states = following
+            elif kind == "S":
+                for current in states:
+                    address = current.evaluate(event[2])
+                    value = current.evaluate(event[3])
+                    if observe is not None and root(address)[0] != "v":
+                        observe(event, At(current.copy(), (address,)))
+                    current.assign(address, value)
+                    if event[3][0] == "l":
+                        _copy_members(current, address, event[3][1])
+            elif observe is not None:
+                for current in states:
+                    address = current.evaluate(event[2])
+                    observe(event, At(current.copy(), (address,)))
+        return states
+
+    def _call(
+        self, event: Event, state: State, observe: Callable[[Event, At], None] | None
+    ) -> list[State]:
+        _, loc, number, callee_expr, arg_exprs = event
+        callee = state.evaluate(callee_expr)
+        args = tuple(state.evaluate(arg) for arg in arg_exprs)
+        if observe is not None:
+            observe(event, At(state.copy(), (callee, *args)))
+        result: Expr = ("c", number)
+        state.facts.pop(result, None)
+        state.env.pop(result, None)
+        if callee[0] == "fn":
+            key: str = callee[1]
+            model = self._oracle.model(key)
+            if model is not None:
+                return self._apply_model(model, state, args, result, loc)
+            if key in self._oracle.watched:
+                state.marks |= {key}
+            outcomes = self._apply_summary(self._oracle.summary(key), state, args, result, loc)
+        else:
+            outcomes = self._indirect(number, state, args, result, loc)
+        escaped = {root(arg) for arg in args if arg[0] in ("v", "f", "i")}
+        for outcome in outcomes:
+            for place in escaped:
+                if place[0] == "v":
+                    outcome.escape(place)
+        return outcomes
+
+    def _indirect(
+        self, number: int, state: State, args: tuple[Expr, ...], result: Expr, loc: int
+    ) -> list[State]:
+        """An indirect call changes the lockset only if all its targets do so alike.
+
+        UNSOUND: targets that disagree are taken to leave the lockset alone.
+        """
+        targets = self._oracle.targets(self._function.key, number)
+        if not targets or len(targets) > 8:
+            return [state]
+        summaries = [self._oracle.summary(target) for target in targets]
+        if all(summary.has_effect for summary in summaries):
+            return self._apply_summary(summaries[0], state, args, result, loc)
+        return [state]
+
+    def lock_term(self, term: Expr) -> Expr:
+        return strip_lock(term, self._lock_records)
+
+    def _effect_term(self, effect: LockEffect, args: tuple[Expr, ...]) -> Expr | None:
+        if effect.argument is None:
+            return ("section", effect.section)
+        if effect.argument >= len(args):
+            return None
+        return self.lock_term(args[effect.argument])
+
+    def _apply_model(
+        self, model: FunctionModel, state: State, args: tuple[Expr, ...], result: Expr, loc: int
+    ) -> list[State]:
+        conditional = [e.when for e in (*model.acquires, *model.releases) if e.when is not None]
+        states = [state]
+        if conditional:
+            failed = state.copy()
+            state.assume(result, conditional[0])
+            failed.assume(result, not conditional[0])
+            states.append(failed)
+        for effect in model.acquires:
+            term = self._effect_term(effect, args)
+            if term is not None:
+                state.acquire(term, effect.mode, loc)
+        for effect in model.releases:
+            term = self._effect_term(effect, args)
+            if term is not None:
+                state.release(term, effect.mode, loc)
+        if model.downgrades is not None and model.downgrades < len(args):
+            state.downgrade(self.lock_term(args[model.downgrades]), loc)
+        return states
+
+    def _apply_summary(
+        self, summary: Summary, state: State, args: tuple[Expr, ...], result: Expr, loc: int
+    ) -> list[State]:
+        if not summary.exits:
+            return [state]
+        outcomes: list[State] = []
+        last = len(summary.exits) - 1
+        for index, exit_ in enumerate(summary.exits):
+            outcome = state if index == last else state.copy()
+            if assume_all(outcome, exit_.guard, args):
+                self._apply_exit(exit_, outcome, args, result, loc)
+                outcomes.append(outcome)
+        return outcomes or [state]
+
+    def _apply_exit(
+        self, exit_: Exit, state: State, args: tuple[Expr, ...], result: Expr, loc: int
+    ) -> None:
+        for term, mode in exit_.released:
+            state.release(self._translate(term, state, args), mode, loc)
+        for term, mode in exit_.acquired:
+            state.acquire(self._translate(term, state, args), mode, loc)
+        if exit_.result is not None:
+            term_or_none = substitute(exit_.result, args)
+            if term_or_none is not None:
+                state.env[result] = state.evaluate(term_or_none)
+        elif exit_.truth is not None:
+            state.assume(result, exit_.truth)
+        for path, value in exit_.fields:
+            member = result
+            for name in path:
+                member = ("f", member, name)
+            known = substitute(value, args)
+            state.env[member] = UNKNOWN if known is None else state.evaluate(known)
+
+    def _translate(self, term: Expr, state: State, args: tuple[Expr, ...]) -> Expr:
+        known = substitute(term, args)
+        if known is None:
+            return ("class", lock_class(term) or "an unknown lock")
+        return self.lock_term(state.evaluate(known))
+
+
+def _copy_members(state: State, address: Expr, source_expr: Expr) -> None:
+    """`a = b` for local structs: what the members hold is copied too."""
+    source = state.evaluate(source_expr)
+    if source[0] not in ("v", "f", "i") or root(source)[0] != "v" or root(address)[0] != "v":
+        return
+    for key, value in list(state.env.items()):
+        moved = _moved(key, source, address)
+        if moved is not None and moved != address:
+            state.env[moved] = value
+
+
+def _moved(key: Expr, source: Expr, target: Expr) -> Expr | None:
+    """`key` with its prefix `source` replaced by `target`."""
+    if key == source:
+        return target
+    if key[0] not in ("f", "i"):
+        return None
+    base = _moved(key[1], source, target)
+    return None if base is None else (key[0], base, key[2])
+
+
+def assume_all(state: State, guard: tuple[Condition, ...], args: tuple[Expr, ...]) -> bool:
+    """Assume a callee's guard at a call; false when it cannot hold there."""
+    for condition in guard:
+        term = substitute(condition.term, args)
+        if term is None:
+            continue
+        equality: Expr = ("o", "==", state.evaluate(term), condition.value)
+        truth = state.decide(equality)
+        if truth is None:
+            state.assume(equality, condition.equal)
+        elif truth != condition.equal:
+            return False
+    return True

@@ -1,0 +1,372 @@
+"""One lock state with the paths that share it: lockset, what locals hold, what branches said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from lockcheck.facts.folding import binary, is_address, negate, unary
+from lockcheck.facts.ir import UNKNOWN, Expr
+from lockcheck.lockstate.terms import (
+    MAX_DEPTH,
+    container,
+    depth,
+    field,
+    lock_class,
+    surely_different,
+)
+from lockcheck.models.loader import READ, WRITE
+
+
+class Held(NamedTuple):
+    """A lock that is held, or was dropped, and where that happened."""
+
+    mode: str
+    loc: int
+    count: int = 1
+
+
+class Fact(NamedTuple):
+    """What branches said of a value: it equals a constant, or it differs from some."""
+
+    equal: int | None
+    differs: frozenset[int] = frozenset()
+
+
+class State:
+    """Mutable while a block is walked; `copy` before a branch.
+
+    held: lock term → how it is held, by this function.
+    dropped: lock term → how it was dropped although this function had not taken it.
+    env: address of a local (or part of one) → the term it holds.
+    facts: term → what is known of its value.
+    marks: events of interest that have happened on the way (see solver.Watch).
+    """
+
+    __slots__ = ("dropped", "env", "facts", "held", "marks")
+
+    def __init__(self) -> None:
+        self.held: dict[Expr, Held] = {}
+        self.dropped: dict[Expr, Held] = {}
+        self.env: dict[Expr, Expr] = {}
+        self.facts: dict[Expr, Fact] = {}
+        self.marks: frozenset[str] = frozenset()
+
+    def copy(self) -> State:
+        other = State.__new__(State)
+        other.held = dict(self.held)
+        other.dropped = dict(self.dropped)
+        other.env = dict(self.env)
+        other.facts = dict(self.facts)
+        other.marks = self.marks
+        return other
+
+    def key(self) -> tuple[object, ...]:
+        """What must agree for two states to be merged (property simulation, Das et al. 2002)."""
+        return (
+            frozenset((term, h.mode, h.count) for term, h in self.held.items()),
+            frozenset((term, h.mode) for term, h in self.dropped.items()),
+            self.marks,
+        )
+
+    # -- values --------------------------------------------------------------------------------
+
+    def evaluate(self, expr: Expr) -> Expr:
+        """The term of an expression (or of a term, after substitution) in this state."""
+        head = expr[0]
+        if head == "l":
+            return self._load(self.evaluate(expr[1]))
+        if head == "c":
+            return self._known(self.env.get(expr, expr))
+        if head in ("v", "g", "k", "fn", "u", "section", "class", "off"):
+            return expr
+        if head == "p" or head == "phi":
+            return self._known(expr)
+        built = _compose(expr, self.evaluate)
+        return self._known(built) if built[0] in ("o", "o1") else built
+
+    def _known(self, term: Expr) -> Expr:
+        """A constant, where branches have pinned the value to one."""
+        fact = self.facts.get(term)
+        if fact is not None and fact.equal is not None:
+            return ("k", fact.equal)
+        return term
+
+    def _load(self, address: Expr) -> Expr:
+        held = self.env.get(address)
+        if held is not None:
+            return self._known(held)
+        head = address[0]
+        if head == "v":
+            return UNKNOWN
+        if head == "f" or head == "i":
+            whole = self._enclosing(address)
+            if whole is not None:
+                return self._known(whole)
+        if address == UNKNOWN:
+            return UNKNOWN
+        return self._known(("l", address))
+
+    def _enclosing(self, address: Expr) -> Expr | None:
+        """Part of a local aggregate whose whole value is known: a copy, a result, or zero."""
+        path: list[Expr] = []
+        place = address
+        while place[0] in ("f", "i"):
+            path.append(place)
+            place = place[1]
+            value = self.env.get(place)
+            if value is None:
+                continue
+            if value[0] == "k":
+                return ("k", 0)
+            if value == UNKNOWN:
+                return UNKNOWN
+            # A copy; else a struct returned by value, whose fields hang on the result.
+            source: Expr = value[1] if value[0] == "l" else value
+            for step in reversed(path):
+                source = ("f", source, step[2]) if step[0] == "f" else ("i", source, step[2])
+            return UNKNOWN if source == address else self._load(source)
+        return None if place[0] != "v" else UNKNOWN
+
+    def assign(self, address: Expr, value: Expr) -> None:
+        """Store to a local. Stores to other memory are not followed."""
+        place = address
+        while place[0] in ("f", "i"):
+            place = place[1]
+        if place[0] != "v":
+            self._forget_memory(address)
+            return
+        if address is place or address == place:
+            stale = [key for key in self.env if key != place and _inside(key, place)]
+            for key in stale:
+                del self.env[key]
+        self.env[address] = value if depth(value) <= MAX_DEPTH else UNKNOWN
+
+    def _forget_memory(self, address: Expr) -> None:
+        """A store to memory makes what branches said of that field stale."""
+        if address[0] != "f":
+            return
+        name = address[2]
+        stale = [term for term in self.facts if _loads_field(term, name)]
+        for term in stale:
+            del self.facts[term]
+
+    def escape(self, place: Expr) -> None:
+        """A local whose address was given away may hold anything now."""
+        for key in [key for key in self.env if _inside(key, place)]:
+            del self.env[key]
+        self.env[place] = UNKNOWN
+
+    # -- conditions ----------------------------------------------------------------------------
+
+    def decide(self, term: Expr) -> bool | None:
+        """Whether a value is true, if this state knows."""
+        head = term[0]
+        if head == "k":
+            return bool(term[1])
+        if head == "fn" or is_address(term):
+            return True
+        if head == "o1" and term[1] == "!":
+            inner = self.decide(term[2])
+            return None if inner is None else not inner
+        if head == "o" and term[1] in ("==", "!="):
+            equal = self._equal(term[2], term[3])
+            if equal is not None:
+                return equal == (term[1] == "==")
+        fact = self.facts.get(term)
+        if fact is None:
+            return None
+        if fact.equal is not None:
+            return bool(fact.equal)
+        return True if 0 in fact.differs else None
+
+    def _equal(self, a: Expr, b: Expr) -> bool | None:
+        if a[0] == "k":
+            a, b = b, a
+        if b[0] == "k":
+            fact = self.facts.get(a)
+            if fact is not None:
+                if fact.equal is not None:
+                    return bool(fact.equal == b[1])
+                if b[1] in fact.differs:
+                    return False
+            if b[1] == 0 and (a[0] == "fn" or is_address(a)):
+                return False
+            if a[0] == "k":
+                return bool(a[1] == b[1])
+            return None
+        if a[0] == "fn" and b[0] == "fn":
+            return bool(a[1] == b[1])
+        if a == b and a != UNKNOWN:
+            return True
+        return None
+
+    def assume(self, term: Expr, truth: bool) -> None:
+        """Note the outcome of a branch."""
+        head = term[0]
+        if head == "o1" and term[1] == "!":
+            self.assume(term[2], not truth)
+            return
+        if head == "o" and term[1] in ("==", "!="):
+            a, b = term[2], term[3]
+            if a[0] == "k":
+                a, b = b, a
+            if b[0] == "k":
+                self._constrain(a, b[1], truth == (term[1] == "=="))
+                return
+        if term == UNKNOWN or head == "k":
+            return
+        self._constrain(term, 0, not truth)
+
+    def _constrain(self, term: Expr, number: int, equal: bool) -> None:
+        if term == UNKNOWN or term[0] == "k":
+            return
+        if number in (0, 1) and _says_more(term):
+            self.assume(term, equal == (number == 1))
+        if equal:
+            self.facts[term] = Fact(number)
+            return
+        old = self.facts.get(term)
+        if old is not None and old.equal is not None:
+            return
+        differs = old.differs if old is not None else frozenset()
+        self.facts[term] = Fact(None, differs | {number})
+
+    # -- locks ---------------------------------------------------------------------------------
+
+    def acquire(self, term: Expr, mode: str, loc: int) -> None:
+        dropped = self.dropped.get(term)
+        if dropped is not None and dropped.mode == mode:
+            del self.dropped[term]  # dropped and retaken: held by the caller again
+            return
+        held = self.held.get(term)
+        if held is not None and held.mode == mode:
+            self.held[term] = Held(mode, held.loc, min(held.count + 1, 3))
+        else:
+            self.held[term] = Held(mode, loc)
+
+    def release(self, term: Expr, mode: str, loc: int) -> None:
+        found = self._match(term, mode)
+        if found is None:
+            self.dropped[term] = Held(mode, loc)
+            return
+        held = self.held[found]
+        if held.count > 1:
+            self.held[found] = held._replace(count=held.count - 1)
+        else:
+            del self.held[found]
+
+    def _match(self, term: Expr, mode: str) -> Expr | None:
+        """The held lock that a release means: the same term, else the only one of its class."""
+        held = self.held.get(term)
+        if held is not None:
+            return term
+        name = lock_class(term)
+        same = [
+            other
+            for other, h in self.held.items()
+            if h.mode == mode
+            and (name is None or lock_class(other) in (name, None))
+            and not surely_different(term, other)
+        ]
+        if name is None and len(self.held) != 1:
+            same = [other for other in same if lock_class(other) is None]
+        return same[0] if len(same) == 1 else None
+
+    def downgrade(self, term: Expr, loc: int) -> None:
+        found = self._match(term, WRITE)
+        if found is None:
+            self.dropped[term] = Held(WRITE, loc)
+            self.held[term] = Held(READ, loc)
+        else:
+            self.held[found] = self.held[found]._replace(mode=READ)
+
+    # -- joins ---------------------------------------------------------------------------------
+
+    def merge(self, other: State, block: int) -> bool:
+        """Widen this state by another one with the same key; whether that changed anything."""
+        changed = False
+        env = self.env
+        for address, value in list(env.items()):
+            theirs = other.env.get(address)
+            if theirs == value:
+                continue
+            if theirs is None:
+                del env[address]
+                changed = True
+                continue
+            phi: Expr = ("phi", block, address)
+            if value != phi:
+                env[address] = phi
+                changed = True
+        facts = self.facts
+        for term, fact in list(facts.items()):
+            theirs_fact = other.facts.get(term)
+            if theirs_fact == fact:
+                continue
+            common = _common(fact, theirs_fact)
+            if common is None:
+                del facts[term]
+                changed = True
+            elif common != fact:
+                facts[term] = common
+                changed = True
+        return changed
+
+
+def _common(a: Fact, b: Fact | None) -> Fact | None:
+    """What both facts imply."""
+    if b is None:
+        return None
+    if a.equal is not None and b.equal is not None:
+        return a if a.equal == b.equal else _nonzero(a, b)
+    if a.equal is not None:
+        return Fact(None, b.differs) if a.equal not in b.differs else _nonzero(a, b)
+    if b.equal is not None:
+        kept = frozenset(d for d in a.differs if d != b.equal)
+        return Fact(None, kept) if kept else None
+    kept = a.differs & b.differs
+    return Fact(None, kept) if kept else None
+
+
+def _nonzero(a: Fact, b: Fact) -> Fact | None:
+    def never_zero(fact: Fact) -> bool:
+        return bool(fact.equal) if fact.equal is not None else 0 in fact.differs
+
+    return Fact(None, frozenset({0})) if never_zero(a) and never_zero(b) else None
+
+
+def _says_more(term: Expr) -> bool:
+    """Whether a boolean term is a statement about another one: `!x`, `x == 3`."""
+    if term[0] == "o1":
+        return bool(term[1] == "!")
+    return term[0] == "o" and term[1] in ("==", "!=") and "k" in (term[2][0], term[3][0])
+
+
+def _inside(address: Expr, place: Expr) -> bool:
+    """Whether an address lies in a local variable."""
+    while address[0] in ("f", "i"):
+        address = address[1]
+    return address == place
+
+
+def _loads_field(term: Expr, name: str) -> bool:
+    if term[0] == "l" and term[1][0] == "f" and term[1][2] == name:
+        return True
+    return any(type(part) is tuple and part and _loads_field(part, name) for part in term[1:])
+
+
+def _compose(expr: Expr, evaluate: Callable[[Expr], Expr]) -> Expr:
+    """One level of a composite expression with its parts evaluated."""
+    head = expr[0]
+    if head == "f":
+        return field(evaluate(expr[1]), expr[2])
+    if head == "co":
+        inner = evaluate(expr[1])
+        return UNKNOWN if inner == UNKNOWN else container(inner, expr[2])
+    if head == "i":
+        return ("i", evaluate(expr[1]), evaluate(expr[2]))
+    if head == "o":
+        return binary(expr[1], evaluate(expr[2]), evaluate(expr[3]))
+    operand = evaluate(expr[2])
+    return negate(operand) if expr[1] == "!" else unary(expr[1], operand)

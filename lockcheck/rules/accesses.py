@@ -1,0 +1,207 @@
+"""Finding every access to a datum: direct ones, and those made by a helper that is given it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from lockcheck.facts.ir import Expr
+from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.solver import At
+from lockcheck.rules.pattern import BoundPattern
+
+MAX_HELPERS = 6  # depth of helpers that a datum's address is followed through
+
+
+class HelperStep(NamedTuple):
+    """A helper on the way to the access: the call is in `function` at `loc`."""
+
+    function: str
+    loc: int
+    callee: str
+
+
+class Access(NamedTuple):
+    """One access in the function that names the datum.
+
+    function, loc: where; for an access by a helper, the call of the helper.
+    address: the datum's address, as a term; base: the metavariable's value.
+    write, how: what is done, with the flags of lockcheck.facts.ir.
+    at: the state before it.
+    helpers: calls down to the access itself, which is in `inner` at `inner_loc`.
+    """
+
+    function: str
+    loc: int
+    pattern: BoundPattern
+    address: Expr
+    base: Expr
+    write: bool
+    how: int
+    at: At
+    helpers: tuple[HelperStep, ...]
+    inner: str
+    inner_loc: int
+
+
+class _ParameterAccess(NamedTuple):
+    write: bool
+    how: int
+    helpers: tuple[HelperStep, ...]
+    function: str
+    loc: int
+
+
+class AccessFinder:
+    """Finds accesses to data. One per run: what helpers do is remembered."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self._analysis = analysis
+        self._program = analysis.program
+        self._users: dict[str, set[str]] | None = None
+        self._parameters: dict[tuple[str, int], tuple[_ParameterAccess, ...]] = {}
+
+    def field_users(self) -> dict[str, set[str]]:
+        """Field → keys of the functions whose code names it."""
+        if self._users is None:
+            users: dict[str, set[str]] = defaultdict(set)
+            for key, function in self._program.functions.items():
+                named: set[str] = set()
+                for events, terminator in function.blocks:
+                    for event in events:
+                        for part in event[2:]:
+                            _collect_fields(part, named)
+                    if terminator[0] == "ret":
+                        _collect_fields(terminator[1], named)
+                for name in named:
+                    users[name].add(key)
+            self._users = users
+        return self._users
+
+    def find(self, patterns: Iterable[BoundPattern]) -> list[Access]:
+        """All accesses to the data, in a fixed order."""
+        found: list[Access] = []
+        by_function: dict[str, list[BoundPattern]] = defaultdict(list)
+        for pattern in patterns:
+            for key in self._with_callers_of_getters(pattern):
+                by_function[key].append(pattern)
+        for key in sorted(by_function):
+            found.extend(self._in_function(key, by_function[key]))
+        return found
+
+    def _with_callers_of_getters(self, pattern: BoundPattern) -> set[str]:
+        """Functions that name the datum, and callers of those that return its address."""
+        users = set(self.field_users().get(pattern.last_field, ()))
+        for key in list(users):
+            for exit_ in self._analysis.summary(key).exits:
+                if exit_.result is not None and pattern.match_inside(exit_.result) is not None:
+                    users.update(site.caller for site in self._program.callers.get(key, ()))
+        return users
+
+    def _in_function(self, key: str, patterns: list[BoundPattern]) -> list[Access]:
+        found: list[Access] = []
+        solved = self._analysis.solved(key)
+        for event, ats in solved.accesses:
+            for at in ats:
+                for pattern in patterns:
+                    base = pattern.match_inside(at.terms[0])
+                    if base is not None:
+                        write = event[0] == "S"
+                        how = event[4] if write else event[3]
+                        found.append(
+                            Access(
+                                key, event[1], pattern, at.terms[0], base, write, how, at, (),
+                                key, event[1],
+                            )
+                        )  # fmt: skip
+        for number in sorted(solved.calls):
+            for at in solved.calls[number]:
+                found.extend(self._passed(key, number, at, patterns))
+        return found
+
+    def _passed(
+        self, key: str, number: int, at: At, patterns: list[BoundPattern]
+    ) -> list[Access]:
+        """Accesses by the functions that a call gives the address of the datum to."""
+        found: list[Access] = []
+        call = self._program.calls[key][number]
+        for index, term in enumerate(at.terms[1:]):
+            for pattern in patterns:
+                base = pattern.match_inside(term)
+                if base is None:
+                    continue
+                loc = call.event[1]
+                for target in call.targets:
+                    step = HelperStep(key, loc, target)
+                    for inner in self._by_parameter(target, index, MAX_HELPERS):
+                        found.append(
+                            Access(
+                                key, loc, pattern, term, base, inner.write, inner.how, at,
+                                (step, *inner.helpers), inner.function or key, inner.loc or loc,
+                            )
+                        )  # fmt: skip
+        return found
+
+    def _by_parameter(
+        self, key: str, index: int, depth: int
+    ) -> tuple[_ParameterAccess, ...]:
+        """What a function does to the memory that its parameter `index` points to."""
+        model = self._program.model(key)
+        if model is not None:
+            accesses: list[_ParameterAccess] = []
+            if index in model.writes:
+                accesses.append(_ParameterAccess(True, 0, (), "", 0))
+            if index in model.reads:
+                accesses.append(_ParameterAccess(False, 0, (), "", 0))
+            return tuple(accesses)
+        if key not in self._program.functions or depth == 0:
+            return ()
+        known = self._parameters.get((key, index))
+        if known is not None:
+            return known
+        self._parameters[key, index] = ()  # recursion
+        found: dict[tuple[bool, int], _ParameterAccess] = {}
+        solved = self._analysis.solved(key)
+        for event, ats in solved.accesses:
+            if any(_hangs_on(at.terms[0], index) for at in ats):
+                write = event[0] == "S"
+                how = event[4] if write else event[3]
+                found.setdefault((write, how), _ParameterAccess(write, how, (), key, event[1]))
+        for number, ats in sorted(solved.calls.items()):
+            call = self._program.calls[key][number]
+            for position in {
+                p for at in ats for p, t in enumerate(at.terms[1:]) if _hangs_on(t, index)
+            }:
+                for target in call.targets:
+                    step = HelperStep(key, call.event[1], target)
+                    for inner in self._by_parameter(target, position, depth - 1):
+                        found.setdefault(
+                            (inner.write, inner.how),
+                            inner._replace(
+                                helpers=(step, *inner.helpers),
+                                function=inner.function or key,
+                                loc=inner.loc or call.event[1],
+                            ),
+                        )
+        self._parameters[key, index] = tuple(found.values())
+        return self._parameters[key, index]
+
+
+def _hangs_on(term: Expr, index: int) -> bool:
+    """Whether an address lies in what parameter `index` points to."""
+    while term[0] in ("f", "i"):
+        term = term[1]
+    return term == ("p", index)
+
+
+def _collect_fields(part: object, named: set[str]) -> None:
+    if type(part) is not tuple or not part:
+        return
+    if part[0] in ("f", "co"):
+        named.add(part[2])
+        _collect_fields(part[1], named)
+        return
+    for inner in part:
+        if type(inner) is tuple:
+            _collect_fields(inner, named)

@@ -1,0 +1,152 @@
+"""From a violation to a finding: where it is reported, what it says, and the chain."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from lockcheck.callgraph.program import Program, Reach
+from lockcheck.facts.ir import unpack
+from lockcheck.findings.model import Location, Step, StepKind
+from lockcheck.lockstate.requirements import Edge, Evidence, Verdict, Violation
+from lockcheck.lockstate.terms import spell
+from lockcheck.models.loader import READ, SECTION, SHARED
+
+
+def name_of(key: str) -> str:
+    """The C name in a function key."""
+    return key.split("@", 1)[0]
+
+
+class Evidencer:
+    """Builds locations, chains and words for findings of one program."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+
+    def location(self, function: str, loc: int) -> Location:
+        """A place in a function. Events of a function lie in the function's own file."""
+        line, column = unpack(loc)
+        return Location(self._program.functions[function].file, line, column, name_of(function))
+
+    def definition(self, function: str) -> Location:
+        return self.location(function, self._program.functions[function].loc)
+
+    def place(self, function: str, loc: int) -> str:
+        """A short mention of a place: `kvmgt.c:1621`."""
+        location = self.location(function, loc)
+        return f"{location.file.rsplit('/', 1)[-1]}:{location.line}"
+
+    # -- chains --------------------------------------------------------------------------------
+
+    def chain_down(self, edges: tuple[Edge, ...], function: str) -> list[Step]:
+        """Steps from an entry point down to `function`. `edges`: innermost first."""
+        steps: list[Step] = []
+        calls = [(edge.caller, edge.loc, edge.slot) for edge in reversed(edges)]
+        below = [edge.caller for edge in reversed(edges)][1:] + [function]
+        top = calls[0][0] if calls else function
+        above = [] if self._is_entry(top) else self._way_from_entry(top)
+        full = [(c, loc, slot, b) for (c, loc, slot), b in zip(calls, below, strict=True)]
+        full = above + full
+        top = full[0][0] if full else function
+        if self._program.reach(top) is Reach.CALLBACK:
+            text = f"{name_of(top)}() is called from outside the units read, by its address"
+        else:
+            text = f"{name_of(top)}()"
+        steps.append(Step(StepKind.ENTRY, self.definition(top), text, 0))
+        for depth, (caller, loc, slot, callee) in enumerate(full):
+            through = "" if slot is None else f" through {spell_slot(slot)}"
+            steps.append(
+                Step(
+                    StepKind.CALL,
+                    self.location(caller, loc),
+                    f"{name_of(caller)}() calls {name_of(callee)}(){through}",
+                    depth,
+                )
+            )
+        return steps
+
+    def _is_entry(self, function: str) -> bool:
+        return self._program.reach(function) is Reach.CALLBACK
+
+    def _way_from_entry(self, function: str) -> list[tuple[str, int, str | None, str]]:
+        """The shortest way of calls from an entry point to `function`, outermost first."""
+        towards: dict[str, tuple[str, int, str | None, str] | None] = {function: None}
+        queue = deque([function])
+        while queue:
+            key = queue.popleft()
+            sites = self._program.callers.get(key, [])
+            if key != function and (self._is_entry(key) or not sites):
+                way: list[tuple[str, int, str | None, str]] = []
+                step = towards[key]
+                while step is not None:
+                    way.append(step)
+                    step = towards[step[3]]
+                return way
+            for site in sites:
+                if site.caller not in towards:
+                    towards[site.caller] = (site.caller, site.loc, site.slot, key)
+                    queue.append(site.caller)
+        return []
+
+    # -- where a violation belongs -------------------------------------------------------------
+
+    def culprit(self, violation: Violation) -> int | None:
+        """The edge of the path that should have held the lock; None: the access itself.
+
+        That is the last edge if it holds the lock in the wrong mode or dropped it. Otherwise,
+        going up from the access, the first caller that fails where another caller of the same
+        function holds the lock, and on from there while that goes on.
+        """
+        path = violation.path
+        if path and path[-1].verdict is Verdict.BROKEN:
+            return len(path) - 1
+        found: int | None = None
+        for index, met in enumerate(violation.siblings):
+            if met:
+                found = index
+            elif found is not None:
+                break
+        return found
+
+    # -- words ---------------------------------------------------------------------------------
+
+    def need_text(self, text: str, mode: str, lock_kind: str) -> str:
+        """`kvm->mmu_lock held for write`, by what kind of lock it is."""
+        if lock_kind == SECTION:
+            return f"a read section of {text}"
+        if lock_kind == SHARED and mode != READ:
+            return f"{text} held for write"
+        return f"{text} held"
+
+    def evidence_text(self, function: str, evidence: Evidence) -> str:
+        """What a function did with the lock that it needed."""
+        where = self.place(function, evidence.held.loc)
+        lock = evidence.need.text
+        if evidence.dropped:
+            return f"{name_of(function)}() drops {lock} (at {where})"
+        return f"{name_of(function)}() holds {lock} for {evidence.held.mode} (taken at {where})"
+
+    def evidence_step(self, function: str, evidence: Evidence, nesting: int) -> Step:
+        kind = StepKind.RELEASE if evidence.dropped else StepKind.ACQUIRE
+        done = "dropped" if evidence.dropped else f"taken for {evidence.held.mode}"
+        return Step(
+            kind,
+            self.location(function, evidence.held.loc),
+            f"{evidence.need.text} is {done} here, in {name_of(function)}()",
+            nesting,
+        )
+
+    def spell(self, function: str, term: tuple[object, ...]) -> str:
+        return spell(term, self._program.functions[function].params)
+
+
+def spell_slot(slot: str) -> str:
+    """A slot in words: `struct x.field`, `the variable y`."""
+    for prefix in ("variable ", "trampoline "):
+        if slot.startswith(prefix):
+            return name_of(slot.removeprefix(prefix))
+    if slot.startswith("local "):
+        return name_of(slot.rsplit(" ", 1)[-1])
+    if slot.startswith("result "):
+        return "a returned pointer"
+    return f"struct {slot}"

@@ -1,0 +1,389 @@
+"""Rule kinds guarded-data and walk-in-section: data is touched only under its lock."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from lockcheck.callgraph.program import Program
+from lockcheck.errors import Notice, Severity
+from lockcheck.facts.ir import ONCE, TEST, UPDATE
+from lockcheck.findings.fingerprint import fingerprint
+from lockcheck.findings.model import Finding, LedgerCount, Location, Step, StepKind
+from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.requirements import (
+    Checker,
+    Evidence,
+    Need,
+    Unshared,
+    Verdict,
+    Violation,
+)
+from lockcheck.lockstate.terms import strip_lock
+from lockcheck.rules.accesses import Access, AccessFinder
+from lockcheck.rules.evidence import Evidencer, name_of
+from lockcheck.rules.model import GuardedData, LockPattern, Rule
+from lockcheck.rules.pattern import (
+    BoundPattern,
+    Pattern,
+    UnknownField,
+    UnknownRecord,
+    bind,
+)
+
+
+class BoundLock(NamedTuple):
+    pattern: BoundPattern
+    mode: str
+
+
+class Obligation(NamedTuple):
+    """One access and how it ended."""
+
+    access: Access
+    locks: tuple[BoundLock, ...]
+    violations: tuple[Violation, ...]
+    broken: tuple[Evidence, ...]  # the access's own function spoils it
+    unproved: tuple[str, ...]
+
+
+class RuleResult(NamedTuple):
+    findings: list[Finding]
+    notices: list[Notice]
+    ledger: LedgerCount
+
+
+def check_guarded(rule: Rule, check: GuardedData, analysis: Analysis, finder: AccessFinder) -> RuleResult:
+    """Check one rule over the whole program."""
+    return _GuardedCheck(rule, check, analysis, finder).run()
+
+
+class _GuardedCheck:
+    def __init__(
+        self, rule: Rule, check: GuardedData, analysis: Analysis, finder: AccessFinder
+    ) -> None:
+        self._rule = rule
+        self._check = check
+        self._analysis = analysis
+        self._program: Program = analysis.program
+        self._finder = finder
+        self._evidence = Evidencer(self._program)
+        self._notices: list[Notice] = []
+        unshared = check.unshared
+        callbacks: set[str] = set()
+        for field in unshared.callbacks:
+            callbacks |= self._program.callbacks(field)
+        self._checker = Checker(
+            analysis,
+            Unshared(frozenset(unshared.until), frozenset(unshared.after), frozenset(callbacks)),
+        )
+
+    def run(self) -> RuleResult:
+        data = [bound for p in self._check.data if (bound := self._bind(p)) is not None]
+        if not data:
+            self._cannot_apply()
+            return RuleResult([], self._notices, LedgerCount(self._rule.info.rule_id, 0, 0, 0))
+        accesses = self._finder.find(data)
+        if self._check.one_of:
+            write = read = self._choose(accesses)
+        else:
+            write, read = self._bind_locks(self._check.write), self._bind_locks(self._check.read)
+        obligations = self._obligations(accesses, write, read)
+        findings = self._findings(obligations)
+        return RuleResult(findings, self._notices, self._ledger(obligations))
+
+    # -- binding -------------------------------------------------------------------------------
+
+    def _bind(self, pattern: Pattern) -> BoundPattern | None:
+        try:
+            return bind(pattern, self._check.variables, self._program.records)
+        except (UnknownRecord, UnknownField):
+            return None
+
+    def _bind_locks(self, locks: Sequence[LockPattern]) -> tuple[BoundLock, ...]:
+        bound: list[BoundLock] = []
+        for lock in locks:
+            pattern = self._bind(lock.pattern)
+            if pattern is not None:
+                bound.append(BoundLock(pattern, lock.mode))
+        if locks and not bound:
+            self._cannot_apply(locks=True)
+        return tuple(bound)
+
+    def _cannot_apply(self, locks: bool = False) -> None:
+        """Say why the rule does not apply: an error for a rule that the user asked for."""
+        patterns = (
+            [lock.pattern for lock in (*self._check.write, *self._check.read, *self._check.one_of)]
+            if locks
+            else list(self._check.data)
+        )
+        reasons: list[str] = []
+        absent = True
+        for pattern in patterns:
+            try:
+                bind(pattern, self._check.variables, self._program.records)
+            except UnknownRecord as error:
+                reasons.append(f"no unit that was read uses struct {error.record}")
+            except UnknownField as error:
+                reasons.append(str(error))
+                absent = False
+        text = "; ".join(dict.fromkeys(reasons))
+        mine = self._rule.builtin
+        self._notices.append(
+            Notice(
+                Severity.NOTE if mine else Severity.ERROR,
+                "rule-not-applicable",
+                f"rule {self._rule.info.rule_id} was not checked: {text}",
+                None if mine else self._rule.info.file,
+                None,
+                None
+                if mine
+                else (
+                    "name the units that use it, or correct the struct's name"
+                    if absent
+                    else "correct the field's name, or list the field under its name in this tree"
+                ),
+            )
+        )
+
+    # -- obligations ---------------------------------------------------------------------------
+
+    def _choose(self, accesses: list[Access]) -> tuple[BoundLock, ...]:
+        """Of the locks of `one-lock-of`, the one that the writers hold."""
+        candidates = self._bind_locks(self._check.one_of)
+        writes = [access for access in accesses if access.write]
+        best: BoundLock | None = None
+        best_score: tuple[int, int] | None = None
+        for lock in candidates:
+            obligations = self._obligations(writes, (lock,), ())
+            bad = sum(1 for o in obligations if o.violations or o.broken)
+            good = sum(1 for o in obligations if not (o.violations or o.broken or o.unproved))
+            score = (bad, -good)
+            if best_score is None or score < best_score:
+                best, best_score = lock, score
+        return () if best is None else (best,)
+
+    def _obligations(
+        self,
+        accesses: list[Access],
+        write: tuple[BoundLock, ...],
+        read: tuple[BoundLock, ...],
+    ) -> list[Obligation]:
+        return [
+            self._decide(access, write if access.write else read)
+            for access in accesses
+            if (write if access.write else read) and not self._is_lock_free(access)
+        ]
+
+    def _is_lock_free(self, access: Access) -> bool:
+        if access.write:
+            return False
+        allowed = self._check.lock_free
+        return bool(
+            ("once" in allowed and access.how & ONCE) or ("test" in allowed and access.how & TEST)
+        )
+
+    def _decide(self, access: Access, locks: tuple[BoundLock, ...]) -> Obligation:
+        needs = tuple(self._need(access, lock) for lock in locks)
+        verdict, open_needs, evidence = self._checker.judge(
+            access.function, access.at.state, needs, access.base
+        )
+        if verdict is Verdict.BROKEN:
+            return Obligation(access, locks, (), evidence, ())
+        if verdict is not Verdict.LIFTED:
+            return Obligation(access, locks, (), (), ())
+        context = self._checker.context(access.function, access.at, open_needs, access.base)
+        outcome = self._checker.decide(context)
+        return Obligation(access, locks, outcome.violations, (), outcome.unproved)
+
+    def _need(self, access: Access, lock: BoundLock) -> Need:
+        """The lock instance where the lock's metavariable is the datum's, else its class."""
+        pattern = lock.pattern
+        term = None
+        if pattern.pattern.variable == access.pattern.pattern.variable:
+            built = access.at.state.evaluate(pattern.build(access.base))
+            term = strip_lock(built, self._program.models.lock_records)
+        return Need(term, pattern.lock_class(), lock.mode, pattern.pattern.text.lstrip("&"))
+
+    def _ledger(self, obligations: list[Obligation]) -> LedgerCount:
+        """Obligations by outcome; all states and paths of one access count once."""
+        states: dict[tuple[object, ...], int] = {}
+        for o in obligations:
+            key = (o.access.function, o.access.loc, o.access.inner, o.access.inner_loc,
+                   o.access.write, o.access.pattern.pattern.text)  # fmt: skip
+            outcome = 2 if o.violations or o.broken else 1 if o.unproved else 0
+            states[key] = max(states.get(key, 0), outcome)
+        count = Counter(states.values())
+        return LedgerCount(self._rule.info.rule_id, count[0], count[2], count[1])
+
+    # -- findings ------------------------------------------------------------------------------
+
+    def _findings(self, obligations: list[Obligation]) -> list[Finding]:
+        drafts: dict[tuple[str, int, str], _Draft] = {}
+        for obligation in obligations:
+            for draft in self._drafts(obligation):
+                key = (draft.culprit, draft.culprit_loc, draft.group)
+                known = drafts.get(key)
+                if known is None or draft.rank < known.rank:
+                    drafts[key] = draft
+        ordinals: Counter[tuple[str, str]] = Counter()
+        findings: list[Finding] = []
+        for key in sorted(drafts, key=lambda k: (self._evidence.location(k[0], k[1]), k[2])):
+            draft = drafts[key]
+            subject = (draft.location.function, draft.datum)
+            ordinals[subject] += 1
+            findings.append(
+                Finding(
+                    rule_id=self._rule.info.rule_id,
+                    level=self._rule.info.level,
+                    message=draft.message,
+                    location=draft.location,
+                    chain=draft.chain,
+                    related=draft.related,
+                    fingerprint=fingerprint(
+                        self._rule.info.rule_id, *subject, draft.lock, ordinals[subject]
+                    ),
+                )
+            )
+        return findings
+
+    def _drafts(self, obligation: Obligation) -> list[_Draft]:
+        if obligation.broken:
+            return [self._draft(obligation, None, None)]
+        return [
+            self._draft(obligation, violation, self._evidence.culprit(violation))
+            for violation in obligation.violations
+        ]
+
+    def _draft(
+        self, obligation: Obligation, violation: Violation | None, culprit: int | None
+    ) -> _Draft:
+        access = obligation.access
+        path = () if violation is None else violation.path
+        words = self._evidence
+        if culprit is None:
+            function, loc = access.function, access.loc
+        else:
+            function, loc = path[culprit].caller, path[culprit].loc
+        evidence = obligation.broken if violation is None else violation.evidence
+        what = self._access_text(access)
+        needs = " or ".join(
+            words.need_text(lock.pattern.pattern.text.lstrip("&"), lock.mode, self._kind(lock))
+            for lock in obligation.locks
+        )
+        why = self._why(access, path, culprit, evidence)
+        chain = self._chain(access, path, evidence, obligation)
+        group = access.function if culprit is None else ""
+        return _Draft(
+            culprit=function,
+            culprit_loc=0 if culprit is None else loc,
+            group=group,
+            rank=(not access.write, len(path), access.loc, access.inner_loc),
+            location=words.location(function, loc),
+            message=f"{what} needs {needs}; {why}",
+            chain=tuple(chain),
+            related=(),
+            datum=access.pattern.pattern.text,
+            lock=obligation.locks[0].pattern.lock_class(),
+        )
+
+    def _kind(self, lock: BoundLock) -> str:
+        return self._program.models.lock_records.get(lock.pattern.tail, "exclusive")
+
+    def _access_text(self, access: Access) -> str:
+        place = self._evidence.spell(access.function, access.address)
+        if access.write:
+            verb = "update of" if access.how & UPDATE or access.helpers else "write to"
+        else:
+            verb = "walk of" if self._check.walks or access.pattern.tail else "read of"
+        if access.helpers:
+            return f"{verb} {place} by {name_of(access.helpers[0].callee)}()"
+        return f"{verb} {place}"
+
+    def _why(
+        self,
+        access: Access,
+        path: tuple[object, ...],
+        culprit: int | None,
+        evidence: tuple[Evidence, ...],
+    ) -> str:
+        words = self._evidence
+        edges = [edge for edge in path if hasattr(edge, "caller")]
+        if evidence:
+            at_fault = access.function if culprit is None else edges[culprit].caller
+            text = words.evidence_text(at_fault, evidence[-1])
+            if culprit is not None and culprit > 0:
+                callee = name_of(edges[culprit - 1].caller)
+                return f"{text} and calls {callee}()"
+            if culprit is not None:
+                return f"{text} and calls {name_of(access.function)}()"
+            return text
+        if culprit is not None:
+            caller = name_of(edges[culprit].caller)
+            callee = name_of(access.function if culprit == 0 else edges[culprit - 1].caller)
+            inner = "" if callee == name_of(access.function) else (
+                f" in {name_of(access.function)}()"
+            )
+            return f"{caller}() calls {callee}() without it{', and the access is' + inner if inner else ''}"
+        top = name_of(edges[-1].caller) if edges else name_of(access.function)
+        if edges:
+            return f"nothing on the way from {top}() takes it"
+        return f"{top}() does not take it, and it is called from outside"
+
+    def _chain(
+        self,
+        access: Access,
+        path: tuple[object, ...],
+        evidence: tuple[Evidence, ...],
+        obligation: Obligation,
+    ) -> list[Step]:
+        words = self._evidence
+        edges = tuple(edge for edge in path if hasattr(edge, "caller"))
+        steps = words.chain_down(edges, access.function)
+        depth = steps[-1].nesting + 1 if len(steps) > 1 else 0
+        if obligation.broken:
+            steps.extend(words.evidence_step(access.function, e, depth) for e in evidence)
+        elif evidence:
+            last = edges[-1].caller
+            at = next(
+                (i for i, s in enumerate(steps) if s.kind is StepKind.CALL
+                 and s.location.function == name_of(last)),
+                len(steps),
+            )  # fmt: skip
+            nesting = steps[at].nesting if at < len(steps) else depth
+            steps[at:at] = [words.evidence_step(last, e, nesting) for e in evidence]
+        for helper in access.helpers:
+            steps.append(
+                Step(
+                    StepKind.CALL,
+                    words.location(helper.function, helper.loc),
+                    f"{name_of(helper.function)}() calls {name_of(helper.callee)}()",
+                    depth,
+                )
+            )
+            depth += 1
+        verb = "written" if access.write else "read"
+        place = words.spell(access.function, access.address)
+        steps.append(
+            Step(
+                StepKind.ACCESS,
+                words.location(access.inner, access.inner_loc),
+                f"{place} is {verb} here, in {name_of(access.inner)}()",
+                depth,
+            )
+        )
+        return steps
+
+
+class _Draft(NamedTuple):
+    culprit: str
+    culprit_loc: int
+    group: str
+    rank: tuple[bool, int, int, int]
+    location: Location
+    message: str
+    chain: tuple[Step, ...]
+    related: tuple[Step, ...]
+    datum: str
+    lock: str

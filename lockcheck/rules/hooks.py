@@ -1,0 +1,154 @@
+"""Rule kind hook-no-sleep: functions that are called through a hook must not sleep."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import NamedTuple
+
+from lockcheck.errors import Notice, Severity
+from lockcheck.findings.fingerprint import fingerprint
+from lockcheck.findings.model import Finding, LedgerCount, Step, StepKind
+from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.sleeping import SleepAnalysis, SleepWay
+from lockcheck.rules.evidence import Evidencer, name_of, spell_slot
+from lockcheck.rules.guarded import RuleResult
+from lockcheck.rules.model import HookNoSleep, Rule
+
+
+class _Hooked(NamedTuple):
+    """A hook function and the shortest way to it: (caller, loc, slot, callee), outermost first."""
+
+    function: str
+    field: str
+    way: tuple[tuple[str, int, str | None, str], ...]
+
+
+def check_hook(
+    rule: Rule, check: HookNoSleep, analysis: Analysis, sleeping: SleepAnalysis
+) -> RuleResult:
+    """Check one hook rule over the whole program."""
+    program = analysis.program
+    starts = sorted(key for key in program.functions if name_of(key) == check.start)
+    if not starts:
+        severity = Severity.NOTE if rule.builtin else Severity.ERROR
+        notice = Notice(
+            severity,
+            "rule-not-applicable",
+            f"rule {rule.info.rule_id} was not checked: {check.start}() is not in the units read",
+            None if rule.builtin else rule.info.file,
+            None,
+            None if rule.builtin else "name the unit that defines it, or correct the name",
+        )
+        return RuleResult([], [notice], LedgerCount(rule.info.rule_id, 0, 0, 0))
+    hooked = _find_hooks(starts, check, analysis)
+    evidence = Evidencer(program)
+    findings: list[Finding] = []
+    ordinals: Counter[tuple[str, str]] = Counter()
+    violated = 0
+    for hook in hooked:
+        ways = _distinct(sleeping.ways(hook.function))
+        violated += bool(ways)
+        for way in ways:
+            subject = (name_of(hook.function), _primitive(way))
+            ordinals[subject] += 1
+            findings.append(_finding(rule, check, hook, way, evidence, ordinals[subject]))
+    ledger = LedgerCount(rule.info.rule_id, len(hooked) - violated, violated, 0)
+    return RuleResult(findings, [], ledger)
+
+
+def _find_hooks(starts: list[str], check: HookNoSleep, analysis: Analysis) -> list[_Hooked]:
+    """Breadth first from the start: every call through a field of the hook records."""
+    program = analysis.program
+    ways: dict[str, tuple[tuple[str, int, str | None, str], ...]] = {key: () for key in starts}
+    queue = deque(starts)
+    hooked: dict[str, _Hooked] = {}
+    while queue:
+        key = queue.popleft()
+        for number, call in sorted(program.calls[key].items()):
+            ats = analysis.states_at(key, number)
+            if not ats:
+                continue  # no path leads to this call
+            for target in call.targets:
+                if target not in program.functions or program.model(target) is not None:
+                    continue
+                if call.slot is not None and all(
+                    at.terms[0][0] == "fn" and at.terms[0][1] != target for at in ats
+                ):
+                    continue
+                way = (*ways[key], (key, call.event[1], call.slot, target))
+                record = (call.slot or "").split(".", 1)[0]
+                if record in check.records:
+                    hooked.setdefault(target, _Hooked(target, call.slot or "", way))
+                elif target not in ways:
+                    ways[target] = way
+                    queue.append(target)
+    return [hooked[key] for key in sorted(hooked)]
+
+
+def _distinct(ways: tuple[SleepWay, ...]) -> list[SleepWay]:
+    """One way for each call in the hook."""
+    seen: dict[int, SleepWay] = {}
+    for way in ways:
+        seen.setdefault(way.loc, way)
+    return sorted(seen.values(), key=lambda way: way.loc)
+
+
+def _primitive(way: SleepWay) -> str:
+    while way.below is not None:
+        way = way.below
+    return name_of(way.target)
+
+
+def _finding(
+    rule: Rule,
+    check: HookNoSleep,
+    hook: _Hooked,
+    way: SleepWay,
+    evidence: Evidencer,
+    ordinal: int,
+) -> Finding:
+    name = name_of(hook.function)
+    primitive = _primitive(way)
+    steps = [
+        Step(
+            StepKind.ENTRY, evidence.definition(hook.way[0][0]), f"{name_of(hook.way[0][0])}()", 0
+        )
+    ]
+    depth = 0
+    for caller, loc, slot, callee in hook.way:
+        through = "" if slot is None else f" through {spell_slot(slot)}"
+        steps.append(
+            Step(
+                StepKind.CALL,
+                evidence.location(caller, loc),
+                f"{name_of(caller)}() calls {name_of(callee)}(){through}",
+                depth,
+            )
+        )
+        depth += 1
+    function = hook.function
+    at: SleepWay | None = way
+    while at is not None:
+        last = at.below is None
+        through = "" if at.slot is None else f" through {spell_slot(at.slot)}"
+        text = f"{name_of(function)}() calls {name_of(at.target)}(){through}"
+        if last:
+            text += f", which may sleep: it {at.because}"
+        kind = StepKind.SLEEP if last else StepKind.CALL
+        steps.append(Step(kind, evidence.location(function, at.loc), text, depth))
+        depth += 1
+        function, at = at.target, at.below
+    by = "" if way.below is None else f" by way of {name_of(way.target)}()"
+    message = (
+        f"{name}() may sleep: it calls {primitive}(){by}, but {check.start}() calls it "
+        f"through {spell_slot(hook.field)}, and such hooks must not sleep"
+    )
+    return Finding(
+        rule_id=rule.info.rule_id,
+        level=rule.info.level,
+        message=message,
+        location=evidence.location(hook.function, way.loc),
+        chain=tuple(steps),
+        related=(),
+        fingerprint=fingerprint(rule.info.rule_id, name, hook.field, primitive, ordinal),
+    )

@@ -1,0 +1,199 @@
+"""Loading rule files: the ones that come with the package, and the user's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from lockcheck.errors import LockcheckError
+from lockcheck.findings.model import Level, RuleInfo
+from lockcheck.models.loader import READ, WRITE
+from lockcheck.rules.model import GuardedData, HookNoSleep, LockPattern, Rule, UnsharedWhen
+from lockcheck.rules.pattern import Pattern, parse_pattern, parse_variables, pattern_error
+from lockcheck.yamlfile import Node, load_yaml
+
+GUARDED_DATA, WALK, HOOK = "guarded-data", "walk-in-section", "hook-no-sleep"
+_COMMON = frozenset({"id", "title", "level", "cwe", "rationale", "kind", "examples"})
+_KEYS = {
+    GUARDED_DATA: _COMMON
+    | {"where", "data", "write", "read", "one-lock-of", "lock-free", "unshared"},
+    WALK: _COMMON | {"where", "data", "write", "read", "lock-free", "unshared"},
+    HOOK: _COMMON | {"from", "through"},
+}
+_ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*$")
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w*$")
+_CWE = re.compile(r"CWE-\d+$")
+
+
+def builtin_rules() -> Traversable:
+    """The folder of the rules that come with the package."""
+    try:
+        return resources.files("lockcheck_rules")
+    except ModuleNotFoundError:
+        return resources.files("lockcheck").joinpath("..").joinpath("rules")  # a checkout
+
+
+def load_rules(extra: Sequence[str] = ()) -> tuple[Rule, ...]:
+    """All rules, by id. `extra`: the user's files and folders.
+
+    Raises LockcheckError with file, line and remedy for the first mistake; a rule with a mistake
+    is never skipped.
+    """
+    rules: dict[str, Rule] = {}
+    for entry in sorted(builtin_rules().iterdir(), key=lambda e: e.name):
+        if entry.name.endswith(".yaml"):
+            _add(rules, parse_rule(entry.read_text("utf-8"), f"rules/{entry.name}", builtin=True))
+    for path in _rule_files(extra):
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise LockcheckError(
+                f"the rule file cannot be read: {error}",
+                file=str(path),
+                remedy="a rule file is readable UTF-8 text",
+            ) from error
+        _add(rules, parse_rule(text, str(path), builtin=False))
+    return tuple(rules[rule_id] for rule_id in sorted(rules))
+
+
+def _rule_files(extra: Sequence[str]) -> list[Path]:
+    files: list[Path] = []
+    for name in extra:
+        path = Path(name)
+        if path.is_dir():
+            found = sorted(path.glob("*.yaml"))
+            if not found:
+                raise LockcheckError(
+                    "no rule files (*.yaml) in this folder",
+                    file=name,
+                    remedy="name a rule file, or a folder with rule files",
+                )
+            files.extend(found)
+        elif path.exists():
+            files.append(path)
+        else:
+            raise LockcheckError(
+                "no such rule file", file=name, remedy="check the path after --rules"
+            )
+    return files
+
+
+def _add(rules: dict[str, Rule], rule: Rule) -> None:
+    known = rules.get(rule.info.rule_id)
+    if known is not None:
+        raise LockcheckError(
+            f"the rule id '{rule.info.rule_id}' is taken by {known.info.file}",
+            file=rule.info.file,
+            line=1,
+            remedy="choose another id",
+        )
+    rules[rule.info.rule_id] = rule
+
+
+def parse_rule(text: str, file: str, *, builtin: bool) -> Rule:
+    """One rule from its text. Raises LockcheckError with file and line."""
+    top = load_yaml(text, file)
+    kind = top.required("kind").one_of(set(_KEYS))
+    top.only(_KEYS[kind])
+    rule_id = top.required("id")
+    if not _ID.match(rule_id.string()):
+        raise rule_id.error("a rule id is lower-case words with dashes, e.g. gfn-track-write")
+    examples = top.required("examples")
+    examples.only({"bad", "good"})
+    cwe = top.items("cwe")
+    for item in cwe:
+        if not _CWE.match(item.string()):
+            raise item.error(f"not a CWE id: '{item.value}'", remedy="e.g. CWE-667")
+    level = top.get("level")
+    info = RuleInfo(
+        rule_id=rule_id.string(),
+        title=top.required("title").string().strip(),
+        rationale=top.required("rationale").string().strip(),
+        bad_example=examples.required("bad").string().rstrip(),
+        good_example=examples.required("good").string().rstrip(),
+        level=Level(level.one_of({str(x) for x in Level})) if level is not None else Level.WARNING,
+        cwe=tuple(item.string() for item in cwe),
+        file=file,
+    )
+    check = _hook(top) if kind == HOOK else _guarded(top, walks=kind == WALK)
+    return Rule(info, check, builtin)
+
+
+def _hook(top: Node) -> HookNoSleep:
+    start = top.required("from")
+    if not _IDENTIFIER.match(start.string()):
+        raise start.error(f"not the name of a C function: '{start.value}'")
+    records: list[str] = []
+    for item in top.items("through"):
+        found = re.match(r"struct\s+(\w+)$", item.string().strip())
+        if found is None:
+            raise item.error(
+                f"not a struct: '{item.value}'", remedy="e.g. struct kvm_page_track_notifier_node"
+            )
+        records.append(found.group(1))
+    if not records:
+        raise top.error("a hook rule needs 'through': the structs whose fields are the hooks")
+    return HookNoSleep(start.string(), tuple(records))
+
+
+def _guarded(top: Node, *, walks: bool) -> GuardedData:
+    where = top.required("where")
+    variables: dict[str, str] = {}
+    for name, node in top.mapping("where").items():
+        try:
+            variables.update(parse_variables({name: node.string()}))
+        except ValueError as error:
+            raise node.error(str(error), remedy="e.g. slot: struct kvm_memory_slot *") from error
+    data = tuple(_pattern(item, variables) for item in top.items("data"))
+    if not data:
+        raise top.error("a rule about data needs 'data': a list of patterns")
+    one_of = _locks(top, "one-lock-of", variables)
+    write, read = _locks(top, "write", variables), _locks(top, "read", variables)
+    if one_of and (write or read):
+        raise top.required("one-lock-of").error(
+            "'one-lock-of' takes the place of 'write' and 'read'"
+        )
+    if not (one_of or write or read):
+        raise where.error("no lock is named: add 'write', 'read' or 'one-lock-of'")
+    lock_free = frozenset(
+        item.one_of({"once", "test"}) for item in top.items("lock-free")
+    )
+    return GuardedData(
+        variables, data, write, read, one_of, lock_free, _unshared(top), walks
+    )
+
+
+def _unshared(top: Node) -> UnsharedWhen:
+    node = top.get("unshared")
+    if node is None:
+        return UnsharedWhen()
+    node.only({"until", "after", "in-callbacks"})
+    return UnsharedWhen(
+        tuple(node.strings("until")),
+        tuple(node.strings("after")),
+        tuple(node.strings("in-callbacks")),
+    )
+
+
+def _locks(top: Node, key: str, variables: Mapping[str, str]) -> tuple[LockPattern, ...]:
+    locks: list[LockPattern] = []
+    for item in top.items(key):
+        item.only({"lock", "mode"})
+        mode = item.get("mode")
+        locks.append(
+            LockPattern(
+                _pattern(item.required("lock"), variables),
+                WRITE if mode is None else mode.one_of({READ, WRITE}),
+            )
+        )
+    return tuple(locks)
+
+
+def _pattern(node: Node, variables: Mapping[str, str]) -> Pattern:
+    try:
+        return parse_pattern(node.string(), variables)
+    except ValueError as error:
+        raise pattern_error(error, node.file, node.line) from error

@@ -1,0 +1,61 @@
+"""What a rule file says, parsed."""
+
+from __future__ import annotations
+
+import msgspec
+
+from lockcheck.findings.model import RuleInfo
+from lockcheck.rules.pattern import Pattern
+
+
+class LockPattern(msgspec.Struct, frozen=True):
+    """A lock that a rule asks for, with the mode: "write" or "read"."""
+
+    pattern: Pattern
+    mode: str
+
+
+class UnsharedWhen(msgspec.Struct, frozen=True):
+    """When the object is the running function's own: names of functions and callback fields."""
+
+    until: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    callbacks: tuple[str, ...] = ()
+
+
+class GuardedData(msgspec.Struct, frozen=True):
+    """Data that may only be touched under a lock. Rule kinds guarded-data, walk-in-section.
+
+    variables: metavariable → record tag.
+    write, read: any one of these locks will do; empty: no lock is needed.
+    one_of: exactly one of these guards everything: the one that the writers hold.
+    lock_free: "once" (volatile reads), "test" (compared with NULL only).
+    walks: whether a read follows the datum, which words the message.
+    """
+
+    variables: dict[str, str]
+    data: tuple[Pattern, ...]
+    write: tuple[LockPattern, ...]
+    read: tuple[LockPattern, ...]
+    one_of: tuple[LockPattern, ...]
+    lock_free: frozenset[str]
+    unshared: UnsharedWhen
+    walks: bool
+
+
+class HookNoSleep(msgspec.Struct, frozen=True):
+    """Functions reached from `start` through a field of `records` must not sleep."""
+
+    start: str
+    records: tuple[str, ...]
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """A rule: what reports say of it, and what is checked.
+
+    builtin: it came with the package; a rule of the user's that cannot apply is an error.
+    """
+
+    info: RuleInfo
+    check: GuardedData | HookNoSleep
+    builtin: bool
