@@ -101,6 +101,7 @@ class UnitFacts(msgspec.Struct, frozen=True, eq=False):
     records: field names and the record or kind of their type, for each record that code touches.
     headers: files that were read, relative to the tree where they lie in it.
     errors: (file, line, message) of each error that clang reported.
+    constants: values that header shims report, by the name that models use.
     """
 
     file: str
@@ -111,3 +112,4 @@ class UnitFacts(msgspec.Struct, frozen=True, eq=False):
     records: dict[str, dict[str, str]]
     headers: tuple[str, ...]
     errors: tuple[tuple[str, int, str], ...]
+    constants: dict[str, int]

@@ -67,7 +67,7 @@ class ExpressionLowering:
     def statement(self, node: Node) -> None:
         raise NotImplementedError
 
-    def statement_expression(self, node: Node) -> Expr:
+    def statement_expression(self, node: Node, how: int) -> Expr:
         raise NotImplementedError
 
     # -- addresses -----------------------------------------------------------------------------
@@ -365,8 +365,8 @@ class ExpressionLowering:
         self.cfg.current = after
         return ("l", result)
 
-    def _stmt_expr(self, node: Node, _how: int) -> Expr:
-        return self.statement_expression(node)
+    def _stmt_expr(self, node: Node, how: int) -> Expr:
+        return self.statement_expression(node, how)
 
     def _unevaluated(self, node: Node, _how: int) -> Expr:
         return UNKNOWN

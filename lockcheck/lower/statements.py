@@ -76,7 +76,7 @@ class FunctionLowering(ExpressionLowering):
             self.statement(child)
         self.cfg.pop_scope()
 
-    def statement_expression(self, node: Node) -> Expr:
+    def statement_expression(self, node: Node, how: int) -> Expr:
         """`({ … })`: the value of its last expression, kept across the scope's cleanups."""
         body = node.children[0]
         scope = self.cfg.push_scope()
@@ -84,9 +84,7 @@ class FunctionLowering(ExpressionLowering):
         last = body.children[-1] if body.children else None
         for child in body.children:
             if child is last and K.UNEXPOSED_EXPR <= child.kind < K.UNEXPOSED_STMT:
-                value = self.value(child)
-            elif child is last and child.kind == K.LABEL_STMT:
-                self.statement(child)
+                value = self.value(child, how)
             else:
                 self.statement(child)
         if scope.cleanups and value != UNKNOWN:

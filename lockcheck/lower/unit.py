@@ -15,6 +15,8 @@ from lockcheck.parse import libclang
 from lockcheck.parse.libclang import text_of
 from lockcheck.parse.unit import ParsedUnit
 
+CONSTANT_PREFIX = "__lockcheck_constant_"
+
 
 class UnitLowering:
     """Lowers the functions of one unit, and the header functions that they reach."""
@@ -72,7 +74,22 @@ class UnitLowering:
             records=self._decls.records,
             headers=self._parsed.headers,
             errors=self._parsed.errors,
+            constants=self._constants(),
         )
+
+    def _constants(self) -> dict[str, int]:
+        """The enumerators in which header shims report constants of the tree."""
+        found: dict[str, int] = {}
+        for cursor in self._top:
+            if cursor.kind != K.ENUM_DECL:
+                continue
+            for child in self._reader.children(cursor):
+                name = text_of(self._lib.clang_getCursorSpelling(child))
+                if not name.startswith(CONSTANT_PREFIX):
+                    break
+                value = self._decls.enum_value(child)
+                found[name.removeprefix(CONSTANT_PREFIX)] = value
+        return found
 
     def _function(self, decl: FunctionDecl) -> Function:
         lowering = FunctionLowering(self._decls, decl, self._reach, self._find_function)

@@ -1,0 +1,204 @@
+"""One run: from the configuration to the report. Every front end calls `analyse`."""
+
+from __future__ import annotations
+
+import datetime
+import gc
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from lockcheck.callgraph.program import Program
+from lockcheck.config import Config
+from lockcheck.errors import LockcheckError, Notice, Severity
+from lockcheck.facts.ir import UnitFacts
+from lockcheck.facts.store import FactStore, FileHashes, unit_key
+from lockcheck.findings.model import Report, TreeInfo
+from lockcheck.findings.suppress import apply, load_suppressions
+from lockcheck.lower.worker import UnitJob, UnitResult, read_units
+from lockcheck.models.loader import Models, check_constants, load_models
+from lockcheck.progress import Progress, SilentProgress
+from lockcheck.rules.engine import check_rules
+from lockcheck.rules.loader import load_rules
+from lockcheck.source.commands import CommandSet, load_commands
+from lockcheck.source.overlay import digest, shim_overlay
+
+SUPPORTED_ARCHITECTURES = frozenset({"x86"})
+
+
+class _Read(NamedTuple):
+    """What came of reading the units."""
+
+    units: list[UnitFacts]
+    notices: list[Notice]
+
+
+def analyse(config: Config, progress: Progress | None = None) -> Report:
+    """Check the units that `config` names against all rules.
+
+    Raises LockcheckError for what the user has to mend before anything can be checked. What goes
+    wrong with single units becomes a notice, and the report is then not `complete`.
+    """
+    progress = progress or SilentProgress()
+    started = _now()
+    rules = load_rules(config.rules)
+    models = load_models()
+    check_constants(models)
+    suppressions = (
+        ()
+        if config.suppressions is None
+        else load_suppressions(Path(config.suppressions), {r.info.rule_id for r in rules})
+    )
+    notices: list[Notice] = list(_architecture(config))
+    progress.begin("compile commands", None)
+    commands = load_commands(config.tree, config.paths)
+    progress.end()
+    notices.extend(commands.notices)
+    read = _read(config, commands, models, progress)
+    notices.extend(read.notices)
+    constants = {k: v for unit in read.units for k, v in unit.constants.items()}
+    progress.begin("rules", len(rules))
+    # The facts are acyclic and live to the end: scanning them for garbage is wasted time.
+    gc.collect()
+    gc.disable()
+    try:
+        program = Program(read.units, models.with_constants(constants))
+        checked = check_rules(program, rules, progress.advance)
+    finally:
+        gc.enable()
+    progress.end()
+    notices.extend(checked.notices)
+    findings, dead = apply(checked.findings, suppressions, datetime.date.today())
+    notices.extend(dead)
+    tree = config.tree
+    return Report(
+        findings=tuple(findings),
+        notices=tuple(notices),
+        rules=tuple(rule.info for rule in rules),
+        tree=TreeInfo(str(tree.root), tree.version, tree.git_revision(), tree.git_remote()),
+        ledger=checked.ledger,
+        units=len(read.units),
+        command_line=config.command_line,
+        started=started,
+        ended=_now(),
+        complete=not any(notice.severity is Severity.ERROR for notice in notices),
+    )
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _architecture(config: Config) -> Iterable[Notice]:
+    """Refuse a tree whose assembly and headers nobody has tried."""
+    arch = config.tree.arch
+    if arch not in SUPPORTED_ARCHITECTURES:
+        raise LockcheckError(
+            f"the tree is configured for {arch}; lockcheck reads trees configured for "
+            + ", ".join(sorted(SUPPORTED_ARCHITECTURES)),
+            file=str(config.tree.build / ".config"),
+            remedy="configure a build directory for x86 "
+            "(make O=DIR ARCH=x86_64 defconfig prepare) and name it with --build",
+        )
+    return ()
+
+
+# -- reading units ---------------------------------------------------------------------------------
+
+
+def _read(config: Config, commands: CommandSet, models: Models, progress: Progress) -> _Read:
+    overlay = shim_overlay(config.tree.root)
+    hashes = FileHashes(overlay)
+    store = None if config.cache is None else FactStore(Path(config.cache))
+    jobs = [UnitJob(c.file, c.directory, c.arguments) for c in commands.commands]
+    common = (str(config.tree.root), digest(overlay), *sorted(models.functions))
+    keys = {job: unit_key((*common, job.file, job.directory, *job.arguments)) for job in jobs}
+    progress.begin("units", len(jobs))
+    facts: dict[str, UnitFacts] = {}
+    if store is not None:
+        for job in jobs:
+            known = store.load(keys[job], hashes)
+            if known is not None:
+                facts[job.file] = known
+                progress.advance(job.file)
+    notices: list[Notice] = []
+    missing = [job for job in jobs if job.file not in facts]
+    while missing:
+        results = read_units(
+            missing,
+            config.tree.root,
+            overlay,
+            frozenset(models.functions),
+            frozenset(_delivered(facts.values())),
+            config.jobs,
+        )
+        for result in results:
+            _take(result, facts, notices)
+            progress.advance(result.job.file)
+            if store is not None and result.facts is not None and not result.facts.errors:
+                files = _absolute(config.tree.root, result)
+                store.save(keys[result.job], files, result.facts, hashes)
+        missing = _to_read_again(jobs, facts)
+    progress.end()
+    if store is not None:
+        store.close()
+    return _Read([facts[job.file] for job in jobs if job.file in facts], notices)
+
+
+def _delivered(units: Iterable[UnitFacts]) -> set[str]:
+    return {function.key for unit in units for function in unit.inlines}
+
+
+def _to_read_again(jobs: Sequence[UnitJob], facts: dict[str, UnitFacts]) -> list[UnitJob]:
+    """Units whose cached facts count on a header function that some changed unit used to deliver.
+
+    One unit for each missing function; the loop in `_read` ends because each round delivers one.
+    """
+    delivered = _delivered(facts.values())
+    wanted: set[str] = set()
+    again: list[UnitJob] = []
+    for job in jobs:
+        unit = facts.get(job.file)
+        if unit is None:
+            continue
+        needed = set(unit.needs) - delivered - wanted
+        if needed:
+            wanted |= needed
+            again.append(job)
+    return again
+
+
+def _absolute(root: Path, result: UnitResult) -> list[str]:
+    """The files that a unit was read from, so that a later run finds them."""
+    assert result.facts is not None
+    directory = Path(result.job.directory)
+    return [str(directory / header) for header in result.facts.headers] or [
+        str(root / result.job.file)
+    ]
+
+
+def _take(result: UnitResult, facts: dict[str, UnitFacts], notices: list[Notice]) -> None:
+    if result.facts is None:
+        notices.append(
+            Notice(
+                Severity.ERROR,
+                "unit-not-parsed",
+                f"this unit was not read: {result.failure}",
+                result.job.file,
+                None,
+                "check that the tree is prepared (make prepare) and that the file compiles",
+            )
+        )
+        return
+    facts[result.job.file] = result.facts
+    for file, line, message in result.facts.errors[:1]:
+        notices.append(
+            Notice(
+                Severity.ERROR,
+                "unit-has-errors",
+                f"{result.job.file} was read only in part: {message}",
+                file,
+                line,
+                "check that the tree is prepared (make prepare) and that the file compiles",
+            )
+        )
