@@ -64,6 +64,7 @@ def run(command: click.Command, name: str) -> NoReturn:
     try:
         command(prog_name=name)
     finally:
+        _end_workers()
         # The work is over: from here on Ctrl-C ends the process without a stack trace.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     raise AssertionError("click ends the process")
@@ -117,7 +118,5 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _terminate(number: int, frame: object) -> NoReturn:
-    """SIGTERM: end the workers, then the process, with the status that shells expect."""
-    with _undisturbed():
-        _end_workers()
+    """SIGTERM unwinds the stack as an interrupt does: whoever started workers ends them."""
     sys.exit(ExitStatus.TERMINATED)

@@ -88,9 +88,7 @@ class Program:
                     if event[0] == "C" and event[3][0] != "fn":
                         targets, _ = self.resolve(function.key, event[3])
                         if 0 < len(targets) <= MAX_ARGUMENT_FLOW:
-                            self.slots.pass_arguments(
-                                targets, event[4], function.key, self._params
-                            )
+                            self.slots.pass_arguments(targets, event[4], function.key, self._params)
         self.slots.solve()
 
     def _keeps_alive(self, slot: str) -> bool:

@@ -81,7 +81,7 @@ def is_local(address: Expr) -> bool:
     """Whether an address lies inside a local variable."""
     while address[0] in ("f", "i"):
         address = address[1]
-    return address[0] == "v"
+    return bool(address[0] == "v")
 
 
 def is_address(expr: Expr) -> bool:

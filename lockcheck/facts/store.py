@@ -122,7 +122,7 @@ class FactStore:
         self._db = None
 
 
-def _encode(facts: UnitFacts) -> tuple[object, ...]:
+def _encode(facts: UnitFacts) -> Any:
     values = list(msgspec.structs.astuple(facts))
     values[1] = tuple(msgspec.structs.astuple(f) for f in facts.functions)
     values[2] = tuple(msgspec.structs.astuple(f) for f in facts.inlines)

@@ -21,9 +21,9 @@ class Analysis:
     def __init__(self, program: Program, watched: frozenset[str] = frozenset()) -> None:
         """`watched`: names of functions whose calls leave a mark in the state."""
         self.program = program
-        self._watched = frozenset(
-            key for key in program.functions if key.split("@", 1)[0] in watched
-        ) | watched
+        self._watched = (
+            frozenset(key for key in program.functions if key.split("@", 1)[0] in watched) | watched
+        )
         self._oracle = Oracle(
             models=program.models,
             model=program.model,

@@ -8,7 +8,6 @@ comes from outside. Guards travel along: a caller that contradicts one is not a 
 from __future__ import annotations
 
 from collections import deque
-
 from enum import Enum
 from typing import NamedTuple
 
@@ -50,12 +49,14 @@ class Context(msgspec.Struct, frozen=True):
     """A requirement at the entry of one function: one of `needs`, whenever `guard` holds.
 
     datum: the object that is touched, in the function's names; None when it cannot be named.
+    opaque: whether the requirement also hangs on conditions that callers cannot be asked about.
     """
 
     function: str
     needs: tuple[Need, ...]
     datum: Expr | None
     guard: tuple[Condition, ...]
+    opaque: bool
 
 
 class Verdict(Enum):
@@ -65,6 +66,7 @@ class Verdict(Enum):
     UNSHARED = "unshared"  # nobody else can see the object yet, or any more
     LIFTED = "lifted"  # the caller has to say
     BROKEN = "broken"  # no caller can mend it: wrong mode, or dropped here
+    UNDECIDED = "undecided"  # held in either mode, and data that we do not follow decides which
     INFEASIBLE = "infeasible"
 
 
@@ -142,17 +144,16 @@ class Checker:
         open_needs: list[Need] = []
         evidence: list[Evidence] = []
         for need in needs:
-            held, found = _find(state.held, need)
+            held = _find(state.held, need)
             if held is not None:
                 if need.mode == READ or held.mode != READ:
                     return Verdict.HELD, (), ()
                 evidence.append(Evidence(need, held, False))
                 continue
-            dropped, _ = _find(state.dropped, need)
+            dropped = _find(state.dropped, need)
             if dropped is not None and (need.mode == READ or dropped.mode != READ):
                 evidence.append(Evidence(need, dropped, True))
                 continue
-            del found
             open_needs.append(need)
         if not open_needs:
             return Verdict.BROKEN, (), tuple(evidence)
@@ -186,6 +187,7 @@ class Checker:
             tuple(_at_entry(need) for need in needs),
             datum if datum is not None and is_entry_term(datum) else None,
             entry_guard(at.state),
+            _is_opaque(at.state),
         )
 
     # -- callers -------------------------------------------------------------------------------
@@ -205,11 +207,9 @@ class Checker:
         for at in self._analysis.states_at(site.caller, site.call):
             verdict, above, evidence = self._ask_state(context, site, at)
             if verdict is not Verdict.INFEASIBLE:
-                edge = Edge(
-                    site.caller, site.call, site.loc, site.slot, verdict, above, evidence
-                )
+                edge = Edge(site.caller, site.call, site.loc, site.slot, verdict, above, evidence)
                 found.setdefault((verdict, above), edge)
-        return list(found.values())
+        return _either_mode(list(found.values())) if context.opaque else list(found.values())
 
     def _ask_state(
         self, context: Context, site: CallSite, at: At
@@ -247,6 +247,7 @@ class Checker:
             tuple(_at_entry(need) for need in open_needs),
             datum if datum is not None and is_entry_term(datum) else None,
             tuple(guard),
+            context.opaque or _is_opaque(state),
         )
         return verdict, above, evidence
 
@@ -275,6 +276,8 @@ class Checker:
             for edge in edges:
                 if edge.verdict is Verdict.BROKEN:
                     violations.append(self._violation(parents, context, edge))
+                elif edge.verdict is Verdict.UNDECIDED:
+                    unproved.append(_undecided(edge))
                 elif edge.above is not None and not _is_known(edge.above, parents):
                     parents[edge.above] = (context, edge)
                     queue.append(edge.above)
@@ -319,27 +322,53 @@ class Checker:
             contexts.append(at)
         path.reverse()
         contexts.reverse()
-        siblings = tuple(
-            any(e.verdict is Verdict.HELD for e in self.edges(c)) for c in contexts
-        )
+        siblings = tuple(any(e.verdict is Verdict.HELD for e in self.edges(c)) for c in contexts)
         evidence = tuple(e for edge in path for e in edge.evidence)
         return Violation(tuple(path), siblings, evidence)
 
 
-def _find(locks: dict[Expr, Held], need: Need) -> tuple[Held | None, Expr | None]:
+def _is_opaque(state: State) -> bool:
+    """Whether branches on the way depended on more than the values at entry."""
+    return any(not is_entry_term(term) for term in state.facts)
+
+
+def _either_mode(edges: list[Edge]) -> list[Edge]:
+    """One call made with the lock held for write on some paths and for read on others.
+
+    The caller chose the mode by a condition, and the callee tells the cases apart by data: which
+    page it is, not which flag. No path is known on which the two disagree, so it is no violation;
+    see fixtures/gfn-track-write/mode_follows_data.c.
+    """
+    if not any(edge.verdict is Verdict.HELD for edge in edges):
+        return edges
+    return [
+        edge._replace(verdict=Verdict.UNDECIDED)
+        if edge.verdict is Verdict.BROKEN and not any(e.dropped for e in edge.evidence)
+        else edge
+        for edge in edges
+    ]
+
+
+def _undecided(edge: Edge) -> str:
+    name = edge.caller.split("@", 1)[0]
+    lock = edge.evidence[0].need.text if edge.evidence else "the lock"
+    return f"{name}() holds {lock} for read or for write, as a condition says that is not followed"
+
+
+def _find(locks: dict[Expr, Held], need: Need) -> Held | None:
     """The entry for a needed lock: the same instance, else one of its class that may be it."""
     if need.term is not None:
         exact = locks.get(need.term)
         if exact is not None:
-            return exact, need.term
-    best: tuple[Held | None, Expr | None] = (None, None)
+            return exact
+    best: Held | None = None
     for term, held in locks.items():
         if lock_class(term) != need.lock_class:
             continue
         if need.term is not None and surely_different(term, need.term):
             continue
-        if best[0] is None or best[0].mode == READ:
-            best = (held, term)
+        if best is None or best.mode == READ:
+            best = held
     return best
 
 
@@ -350,9 +379,7 @@ def _at_entry(need: Need) -> Need:
     return msgspec.structs.replace(need, term=None)
 
 
-def _is_known(
-    context: Context, parents: dict[Context, tuple[Context, Edge] | None]
-) -> bool:
+def _is_known(context: Context, parents: dict[Context, tuple[Context, Edge] | None]) -> bool:
     """Whether a context, or the same one under a weaker guard, has been asked already."""
     if context in parents:
         return True
@@ -360,5 +387,3 @@ def _is_known(
         return False
     weakest = msgspec.structs.replace(context, guard=())
     return weakest in parents
-
-

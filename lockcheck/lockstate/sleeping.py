@@ -21,7 +21,8 @@ class SleepWay(NamedTuple):
     call, loc: the call in this function that sleeps or leads to sleep.
     target: the function called there; slot: how, when the call is indirect.
     below: the way of the target, None when it is a modelled primitive.
-    because: why the primitive sleeps.
+    because: why the primitive sleeps. lock: the lock that it takes, as an expression of the
+        calling function, None when it takes none.
     length: calls down to the primitive.
     """
 
@@ -33,6 +34,7 @@ class SleepWay(NamedTuple):
     below: SleepWay | None
     because: str
     length: int
+    lock: Expr | None = None
 
 
 class SleepAnalysis:
@@ -89,15 +91,14 @@ class SleepAnalysis:
             if guard is None or model.sleeps is None:
                 return []
             because = model.sleeps.because
-            return [SleepWay(guard, number, loc, target, slot, None, because, 1)]
+            lock = _lock_argument(model, self._program.calls[key][number].event[4])
+            return [SleepWay(guard, number, loc, target, slot, None, because, 1, lock)]
         found: list[SleepWay] = []
         for way in self.ways(target):
             guard = self._lift(way.guard, at, args)
             if guard is not None:
                 found.append(
-                    SleepWay(
-                        guard, number, loc, target, slot, way, way.because, way.length + 1
-                    )
+                    SleepWay(guard, number, loc, target, slot, way, way.because, way.length + 1)
                 )
         return found
 
@@ -143,13 +144,20 @@ class SleepAnalysis:
         return tuple(lifted)
 
 
+def _lock_argument(model: FunctionModel, args: tuple[Expr, ...]) -> Expr | None:
+    for effect in model.acquires:
+        if effect.argument is not None and effect.argument < len(args):
+            return args[effect.argument]
+    return None
+
+
 def _has_bits(flags: Expr, mask: int) -> bool | None:
     """Whether flag arithmetic leaves the bits of `mask` set, if its form tells."""
     if flags[0] == "k":
         return bool(flags[1] & mask)
     if flags[0] == "o" and flags[1] in ("&", "|"):
         parts = (_has_bits(flags[2], mask), _has_bits(flags[3], mask))
-        decisive = flags[1] == "|"
+        decisive = bool(flags[1] == "|")
         if decisive in parts:
             return decisive
         if parts == (not decisive, not decisive):

@@ -23,7 +23,7 @@ class Held(NamedTuple):
 
     mode: str
     loc: int
-    count: int = 1
+    depth: int = 1  # how often: read sections nest
 
 
 class Fact(NamedTuple):
@@ -64,7 +64,7 @@ class State:
     def key(self) -> tuple[object, ...]:
         """What must agree for two states to be merged (property simulation, Das et al. 2002)."""
         return (
-            frozenset((term, h.mode, h.count) for term, h in self.held.items()),
+            frozenset((term, h.mode, h.depth) for term, h in self.held.items()),
             frozenset((term, h.mode) for term, h in self.dropped.items()),
             self.marks,
         )
@@ -172,7 +172,7 @@ class State:
         if head == "o" and term[1] in ("==", "!="):
             equal = self._equal(term[2], term[3])
             if equal is not None:
-                return equal == (term[1] == "==")
+                return bool(equal == (term[1] == "=="))
         fact = self.facts.get(term)
         if fact is None:
             return None
@@ -241,7 +241,7 @@ class State:
             return
         held = self.held.get(term)
         if held is not None and held.mode == mode:
-            self.held[term] = Held(mode, held.loc, min(held.count + 1, 3))
+            self.held[term] = Held(mode, held.loc, min(held.depth + 1, 3))
         else:
             self.held[term] = Held(mode, loc)
 
@@ -251,8 +251,8 @@ class State:
             self.dropped[term] = Held(mode, loc)
             return
         held = self.held[found]
-        if held.count > 1:
-            self.held[found] = held._replace(count=held.count - 1)
+        if held.depth > 1:
+            self.held[found] = held._replace(depth=held.depth - 1)
         else:
             del self.held[found]
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from sys import intern
-from typing import Any
+from typing import Any, ClassVar
 
-from lockcheck.facts.ir import INIT, ONCE, TEST, UNKNOWN, UPDATE, Expr
 from lockcheck.facts import folding
+from lockcheck.facts.ir import INIT, ONCE, TEST, UNKNOWN, UPDATE, Expr
 from lockcheck.lower.cfg import CfgBuilder
 from lockcheck.lower.decls import Declarations, FunctionDecl
+from lockcheck.lower.initialisers import list_members
 from lockcheck.lower.nodes import Node
 from lockcheck.parse import kinds as K
 from lockcheck.parse import libclang
 
+# Compound assignment operators share the numbering of libclang's binary operators: 23.. = *=, /= …
+_COMPOUND = dict(
+    zip(range(23, 33), ("*", "/", "%", "+", "-", "<<", ">>", "&", "^", "|"), strict=True)
+)
 # Compiler builtins whose result does not come from a body.
 _SAME_AS_FIRST_ARGUMENT = frozenset({"__builtin_expect", "__builtin_assume_aligned"})
 _INCREMENTS = {K.UO_POST_INC: "+", K.UO_PRE_INC: "+", K.UO_POST_DEC: "-", K.UO_PRE_DEC: "-"}
-_ATTRIBUTES = range(K.FIRST_ATTRIBUTE, K.LAST_ATTRIBUTE + 1)
 
 
 def strip(node: Node) -> Node:
@@ -32,7 +36,9 @@ def strip(node: Node) -> Node:
 class ExpressionLowering:
     """Lowers expressions into a CfgBuilder. Statements come from the subclass."""
 
-    def __init__(self, decls: Declarations, key: str, reach: Callable[[FunctionDecl], None]) -> None:
+    def __init__(
+        self, decls: Declarations, key: str, reach: Callable[[FunctionDecl], None]
+    ) -> None:
         self.lib = libclang.load()
         self.decls = decls
         self.key = key
@@ -139,9 +145,7 @@ class ExpressionLowering:
         inner = strip(child)
         if self.is_lvalue(inner):
             base = self.address(inner)
-        elif inner.kind == K.UNEXPOSED_EXPR:
-            base = self.value(inner)
-        elif self.decls.type_kind(inner.cursor) == K.TYPE_POINTER:
+        elif inner.kind == K.UNEXPOSED_EXPR or self.decls.type_kind(inner.cursor) == K.TYPE_POINTER:
             base = self.value(inner)
         else:
             base = self._spill(inner)
@@ -265,8 +269,9 @@ class ExpressionLowering:
         if op == K.UO_ADDR_OF:
             return self.address(child)
         if op == K.UO_DEREF:
-            pointer = self.value(child) if self.decls.type_kind(node.cursor) in K.FUNCTION_TYPES else None
-            return pointer if pointer is not None else self.load(node, how)
+            if self.decls.type_kind(node.cursor) in K.FUNCTION_TYPES:
+                return self.value(child)  # `*fn` is fn
+            return self.load(node, how)
         if op in _INCREMENTS:
             return self._increment(node, op, want_old=op in (K.UO_POST_INC, K.UO_POST_DEC))
         if op == K.UO_LNOT:
@@ -473,7 +478,7 @@ class ExpressionLowering:
             else:
                 self.store(address, self.value(value_node), INIT, value_node)
 
-    _VALUES: dict[int, Callable[[ExpressionLowering, Node, int], Expr]] = {
+    _VALUES: ClassVar[dict[int, Callable[[ExpressionLowering, Node, int], Expr]]] = {
         K.PAREN_EXPR: _paren,
         K.DECL_REF_EXPR: _decl_ref,
         K.MEMBER_REF_EXPR: _lvalue,
@@ -494,50 +499,3 @@ class ExpressionLowering:
         K.INIT_LIST: _init_list_value,
         K.CALL_EXPR: _call,
     }
-
-
-# Compound assignment operators share the numbering of libclang's binary operators: 23.. = *=, /= …
-_COMPOUND = dict(
-    zip(range(23, 33), ("*", "/", "%", "+", "-", "<<", ">>", "&", "^", "|"), strict=True)
-)
-
-
-def list_members(
-    decls: Declarations, place: Expr, node: Node, ctype: Any
-) -> list[tuple[Expr, Node]]:
-    """Pairs of member address and initialiser node of one `{…}`, designated or by position.
-
-    IMPRECISE: members by position assume that braces are not left out in nested aggregates.
-    """
-    lib = libclang.load()
-    canonical = lib.clang_getCanonicalType(ctype)
-    is_array = canonical.kind in K.ARRAY_TYPES
-    tag = "" if is_array else decls.type_tag(ctype)
-    fields = list(decls.records.get(tag, ())) if tag else []
-    members: list[tuple[Expr, Node]] = []
-    position = 0
-    for child in node.children:
-        if child.kind in _ATTRIBUTES or child.kind == K.TYPE_REF:
-            continue
-        path = [c for c in child.children if c.kind == K.MEMBER_REF]
-        if child.kind == K.UNEXPOSED_EXPR and path and child.children[-1].kind != K.MEMBER_REF:
-            address = place
-            for step in path:
-                name = decls.field(lib.clang_getCursorReferenced(step.cursor)).name
-                if name:
-                    address = ("f", address, name)
-            members.append((address, child.children[-1]))
-            last = address[2].rsplit(".", 1)[-1] if address[0] == "f" else ""
-            position = fields.index(last) + 1 if last in fields else position + 1
-            continue
-        if is_array:
-            value = child
-            if child.kind == K.UNEXPOSED_EXPR and len(child.children) >= 2:
-                index = decls.evaluate(child.children[0].cursor)
-                position = position if index is None else index
-                value = child.children[-1]
-            members.append((("i", place, ("k", position)), value))
-        elif position < len(fields):
-            members.append((("f", place, intern(f"{tag}.{fields[position]}")), child))
-        position += 1
-    return members

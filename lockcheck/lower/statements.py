@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from lockcheck.facts.ir import INIT, UNKNOWN, UPDATE, Expr, Function
 from lockcheck.lower.cfg import Scope
 from lockcheck.lower.decls import CLEANUP_MARK, Declarations, FunctionDecl
-from lockcheck.lower.expressions import ExpressionLowering, list_members, strip
+from lockcheck.lower.expressions import ExpressionLowering, strip
+from lockcheck.lower.initialisers import list_members
 from lockcheck.lower.nodes import Node
 from lockcheck.parse import kinds as K
 from lockcheck.parse.libclang import text_of
@@ -335,7 +336,7 @@ class FunctionLowering(ExpressionLowering):
     def _nothing(self, _node: Node) -> None:
         return
 
-    _STATEMENTS: dict[int, Callable[[FunctionLowering, Node], None]] = {
+    _STATEMENTS: ClassVar[dict[int, Callable[[FunctionLowering, Node], None]]] = {
         K.COMPOUND_STMT: _compound,
         K.DECL_STMT: _declaration,
         K.IF_STMT: _if,

@@ -110,7 +110,7 @@ def read_units(
         try:
             yield from _collect(pool, jobs, 2 * processes)
         except BaseException:
-            pool.stop()  # Ctrl-C, or the consumer gave up: end the children now
+            pool.stop()  # type: ignore[no-untyped-call]  # Ctrl-C, or the consumer gave up: end the children now
             raise
 
 

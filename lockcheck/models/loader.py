@@ -38,7 +38,10 @@ class SleepEffect(msgspec.Struct, frozen=True):
 
 
 class FunctionModel(msgspec.Struct, frozen=True):
-    """What one function does, as far as the analysis needs it."""
+    """What one function does, as far as the analysis needs it.
+
+    called: the name that the source uses for it, when a macro hides the function's own.
+    """
 
     acquires: tuple[LockEffect, ...] = ()
     releases: tuple[LockEffect, ...] = ()
@@ -48,6 +51,7 @@ class FunctionModel(msgspec.Struct, frozen=True):
     assigns: tuple[int, int] | None = None
     writes: tuple[int, ...] = ()
     reads: tuple[int, ...] = ()
+    called: str = ""
 
     @property
     def locks(self) -> bool:
@@ -74,7 +78,7 @@ class Models(msgspec.Struct, frozen=True):
 _KEYS = frozenset(
     {
         "names", "acquire", "release", "downgrade", "sleeps", "allocates", "assigns", "writes",
-        "reads",
+        "reads", "called",
     }
 )  # fmt: skip
 
@@ -125,6 +129,7 @@ def _function(entry: Node) -> FunctionModel:
         else (assigns.required("target").integer(), assigns.required("value").integer()),
         writes=tuple(item.integer() for item in entry.items("writes")),
         reads=tuple(item.integer() for item in entry.items("reads")),
+        called="" if (called := entry.get("called")) is None else called.string(),
     )
 
 

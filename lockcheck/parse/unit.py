@@ -69,7 +69,7 @@ class ParsedUnit:
             os.chdir(here)
         if status != 0 or not handle.value:
             raise ParseFailure(f"libclang could not parse it (status {status})")
-        self._handle = handle
+        self._handle: c_void_p | None = handle
         self.cursor = lib.clang_getTranslationUnitCursor(handle)
         self.errors = tuple(self._errors(root))
         self.headers: tuple[str, ...] = tuple(self._headers())

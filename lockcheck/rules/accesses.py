@@ -26,7 +26,7 @@ class Access(NamedTuple):
     """One access in the function that names the datum.
 
     function, loc: where; for an access by a helper, the call of the helper.
-    address: the datum's address, as a term; base: the metavariable's value.
+    written: the datum as the source writes it; base: the metavariable's value, as a term.
     write, how: what is done, with the flags of lockcheck.facts.ir.
     at: the state before it.
     helpers: calls down to the access itself, which is in `inner` at `inner_loc`.
@@ -35,7 +35,7 @@ class Access(NamedTuple):
     function: str
     loc: int
     pattern: BoundPattern
-    address: Expr
+    written: Expr
     base: Expr
     write: bool
     how: int
@@ -111,7 +111,8 @@ class AccessFinder:
                         how = event[4] if write else event[3]
                         found.append(
                             Access(
-                                key, event[1], pattern, at.terms[0], base, write, how, at, (),
+                                key, event[1], pattern, _written(event[2], at.terms[0], pattern), base,
+                                write, how, at, (),
                                 key, event[1],
                             )
                         )  # fmt: skip
@@ -120,9 +121,7 @@ class AccessFinder:
                 found.extend(self._passed(key, number, at, patterns))
         return found
 
-    def _passed(
-        self, key: str, number: int, at: At, patterns: list[BoundPattern]
-    ) -> list[Access]:
+    def _passed(self, key: str, number: int, at: At, patterns: list[BoundPattern]) -> list[Access]:
         """Accesses by the functions that a call gives the address of the datum to."""
         found: list[Access] = []
         call = self._program.calls[key][number]
@@ -131,21 +130,20 @@ class AccessFinder:
                 base = pattern.match_inside(term)
                 if base is None:
                     continue
-                loc = call.event[1]
+                loc, written = call.event[1], call.event[4][index]
                 for target in call.targets:
                     step = HelperStep(key, loc, target)
                     for inner in self._by_parameter(target, index, MAX_HELPERS):
                         found.append(
                             Access(
-                                key, loc, pattern, term, base, inner.write, inner.how, at,
+                                key, loc, pattern, _written(written, term, pattern), base,
+                                inner.write, inner.how, at,
                                 (step, *inner.helpers), inner.function or key, inner.loc or loc,
                             )
                         )  # fmt: skip
         return found
 
-    def _by_parameter(
-        self, key: str, index: int, depth: int
-    ) -> tuple[_ParameterAccess, ...]:
+    def _by_parameter(self, key: str, index: int, depth: int) -> tuple[_ParameterAccess, ...]:
         """What a function does to the memory that its parameter `index` points to."""
         model = self._program.model(key)
         if model is not None:
@@ -186,6 +184,15 @@ class AccessFinder:
                         )
         self._parameters[key, index] = tuple(found.values())
         return self._parameters[key, index]
+
+
+def _written(expr: Expr, term: Expr, pattern: BoundPattern) -> Expr:
+    """The part of a source expression that names the datum, without members below it."""
+    for _ in range(pattern.steps_inside(term)):
+        if expr[0] not in ("f", "i"):
+            break
+        expr = expr[1]
+    return expr
 
 
 def _hangs_on(term: Expr, index: int) -> bool:

@@ -24,9 +24,7 @@ class Checked(NamedTuple):
     ledger: tuple[LedgerCount, ...]
 
 
-def check_rules(
-    program: Program, rules: Sequence[Rule], advance: Callable[[str], None]
-) -> Checked:
+def check_rules(program: Program, rules: Sequence[Rule], advance: Callable[[str], None]) -> Checked:
     """Check every rule. `advance` is told each rule's id when it is done."""
     watched: set[str] = set()
     for rule in rules:

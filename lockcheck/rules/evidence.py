@@ -42,7 +42,7 @@ class Evidencer:
         """Steps from an entry point down to `function`. `edges`: innermost first."""
         steps: list[Step] = []
         calls = [(edge.caller, edge.loc, edge.slot) for edge in reversed(edges)]
-        below = [edge.caller for edge in reversed(edges)][1:] + [function]
+        below = [*[edge.caller for edge in reversed(edges)][1:], function]
         top = calls[0][0] if calls else function
         above = [] if self._is_entry(top) else self._way_from_entry(top)
         full = [(c, loc, slot, b) for (c, loc, slot), b in zip(calls, below, strict=True)]
@@ -135,6 +135,11 @@ class Evidencer:
             f"{evidence.need.text} is {done} here, in {name_of(function)}()",
             nesting,
         )
+
+    def called(self, key: str) -> str:
+        """A function's name as the source writes it: a model may know the macro around it."""
+        model = self._program.model(key)
+        return name_of(key) if model is None or not model.called else model.called
 
     def spell(self, function: str, term: tuple[object, ...]) -> str:
         return spell(term, self._program.functions[function].params)

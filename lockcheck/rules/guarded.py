@@ -14,6 +14,7 @@ from lockcheck.findings.model import Finding, LedgerCount, Location, Step, StepK
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.requirements import (
     Checker,
+    Edge,
     Evidence,
     Need,
     Unshared,
@@ -54,7 +55,9 @@ class RuleResult(NamedTuple):
     ledger: LedgerCount
 
 
-def check_guarded(rule: Rule, check: GuardedData, analysis: Analysis, finder: AccessFinder) -> RuleResult:
+def check_guarded(
+    rule: Rule, check: GuardedData, analysis: Analysis, finder: AccessFinder
+) -> RuleResult:
     """Check one rule over the whole program."""
     return _GuardedCheck(rule, check, analysis, finder).run()
 
@@ -267,7 +270,7 @@ class _GuardedCheck:
         else:
             function, loc = path[culprit].caller, path[culprit].loc
         evidence = obligation.broken if violation is None else violation.evidence
-        what = self._access_text(access)
+        what = self._access_text(access, culprit is None)
         needs = " or ".join(
             words.need_text(lock.pattern.pattern.text.lstrip("&"), lock.mode, self._kind(lock))
             for lock in obligation.locks
@@ -291,25 +294,24 @@ class _GuardedCheck:
     def _kind(self, lock: BoundLock) -> str:
         return self._program.models.lock_records.get(lock.pattern.tail, "exclusive")
 
-    def _access_text(self, access: Access) -> str:
-        place = self._evidence.spell(access.function, access.address)
+    def _access_text(self, access: Access, at_access: bool) -> str:
+        place = self._evidence.spell(access.function, access.written)
         if access.write:
             verb = "update of" if access.how & UPDATE or access.helpers else "write to"
         else:
             verb = "walk of" if self._check.walks or access.pattern.tail else "read of"
-        if access.helpers:
-            return f"{verb} {place} by {name_of(access.helpers[0].callee)}()"
-        return f"{verb} {place}"
+        by = f" by {name_of(access.helpers[0].callee)}()" if access.helpers else ""
+        inside = "" if at_access else f" in {name_of(access.function)}()"
+        return f"{verb} {place}{by}{inside}"
 
     def _why(
         self,
         access: Access,
-        path: tuple[object, ...],
+        edges: tuple[Edge, ...],
         culprit: int | None,
         evidence: tuple[Evidence, ...],
     ) -> str:
         words = self._evidence
-        edges = [edge for edge in path if hasattr(edge, "caller")]
         if evidence:
             at_fault = access.function if culprit is None else edges[culprit].caller
             text = words.evidence_text(at_fault, evidence[-1])
@@ -322,10 +324,7 @@ class _GuardedCheck:
         if culprit is not None:
             caller = name_of(edges[culprit].caller)
             callee = name_of(access.function if culprit == 0 else edges[culprit - 1].caller)
-            inner = "" if callee == name_of(access.function) else (
-                f" in {name_of(access.function)}()"
-            )
-            return f"{caller}() calls {callee}() without it{', and the access is' + inner if inner else ''}"
+            return f"{caller}() calls {callee}() without it"
         top = name_of(edges[-1].caller) if edges else name_of(access.function)
         if edges:
             return f"nothing on the way from {top}() takes it"
@@ -334,12 +333,11 @@ class _GuardedCheck:
     def _chain(
         self,
         access: Access,
-        path: tuple[object, ...],
+        edges: tuple[Edge, ...],
         evidence: tuple[Evidence, ...],
         obligation: Obligation,
     ) -> list[Step]:
         words = self._evidence
-        edges = tuple(edge for edge in path if hasattr(edge, "caller"))
         steps = words.chain_down(edges, access.function)
         depth = steps[-1].nesting + 1 if len(steps) > 1 else 0
         if obligation.broken:
@@ -364,12 +362,12 @@ class _GuardedCheck:
             )
             depth += 1
         verb = "written" if access.write else "read"
-        place = words.spell(access.function, access.address)
+        place = words.spell(access.function, access.written)
         steps.append(
             Step(
                 StepKind.ACCESS,
                 words.location(access.inner, access.inner_loc),
-                f"{place} is {verb} here, in {name_of(access.inner)}()",
+                f"{place} is {verb} here",
                 depth,
             )
         )

@@ -49,7 +49,7 @@ def check_hook(
         ways = _distinct(sleeping.ways(hook.function))
         violated += bool(ways)
         for way in ways:
-            subject = (name_of(hook.function), _primitive(way))
+            subject = (name_of(hook.function), _primitive(way, hook.function, evidence)[0])
             ordinals[subject] += 1
             findings.append(_finding(rule, check, hook, way, evidence, ordinals[subject]))
     ledger = LedgerCount(rule.info.rule_id, len(hooked) - violated, violated, 0)
@@ -59,7 +59,7 @@ def check_hook(
 def _find_hooks(starts: list[str], check: HookNoSleep, analysis: Analysis) -> list[_Hooked]:
     """Breadth first from the start: every call through a field of the hook records."""
     program = analysis.program
-    ways: dict[str, tuple[tuple[str, int, str | None, str], ...]] = {key: () for key in starts}
+    ways: dict[str, tuple[tuple[str, int, str | None, str], ...]] = dict.fromkeys(starts, ())
     queue = deque(starts)
     hooked: dict[str, _Hooked] = {}
     while queue:
@@ -93,10 +93,13 @@ def _distinct(ways: tuple[SleepWay, ...]) -> list[SleepWay]:
     return sorted(seen.values(), key=lambda way: way.loc)
 
 
-def _primitive(way: SleepWay) -> str:
+def _primitive(way: SleepWay, function: str, evidence: Evidencer) -> tuple[str, str]:
+    """The primitive that sleeps in the end: its name, and the call as the source spells it."""
     while way.below is not None:
-        way = way.below
-    return name_of(way.target)
+        function, way = way.target, way.below
+    name = evidence.called(way.target)
+    argument = "" if way.lock is None else f"&{evidence.spell(function, way.lock)}"
+    return name, f"{name}({argument})"
 
 
 def _finding(
@@ -108,11 +111,9 @@ def _finding(
     ordinal: int,
 ) -> Finding:
     name = name_of(hook.function)
-    primitive = _primitive(way)
+    primitive, call = _primitive(way, hook.function, evidence)
     steps = [
-        Step(
-            StepKind.ENTRY, evidence.definition(hook.way[0][0]), f"{name_of(hook.way[0][0])}()", 0
-        )
+        Step(StepKind.ENTRY, evidence.definition(hook.way[0][0]), f"{name_of(hook.way[0][0])}()", 0)
     ]
     depth = 0
     for caller, loc, slot, callee in hook.way:
@@ -131,7 +132,7 @@ def _finding(
     while at is not None:
         last = at.below is None
         through = "" if at.slot is None else f" through {spell_slot(at.slot)}"
-        text = f"{name_of(function)}() calls {name_of(at.target)}(){through}"
+        text = f"{name_of(function)}() calls {evidence.called(at.target)}(){through}"
         if last:
             text += f", which may sleep: it {at.because}"
         kind = StepKind.SLEEP if last else StepKind.CALL
@@ -140,7 +141,7 @@ def _finding(
         function, at = at.target, at.below
     by = "" if way.below is None else f" by way of {name_of(way.target)}()"
     message = (
-        f"{name}() may sleep: it calls {primitive}(){by}, but {check.start}() calls it "
+        f"{name}() may sleep: it calls {call}{by}, but {check.start}() calls it "
         f"through {spell_slot(hook.field)}, and such hooks must not sleep"
     )
     return Finding(

@@ -158,12 +158,8 @@ def _guarded(top: Node, *, walks: bool) -> GuardedData:
         )
     if not (one_of or write or read):
         raise where.error("no lock is named: add 'write', 'read' or 'one-lock-of'")
-    lock_free = frozenset(
-        item.one_of({"once", "test"}) for item in top.items("lock-free")
-    )
-    return GuardedData(
-        variables, data, write, read, one_of, lock_free, _unshared(top), walks
-    )
+    lock_free = frozenset(item.one_of({"once", "test"}) for item in top.items("lock-free"))
+    return GuardedData(variables, data, write, read, one_of, lock_free, _unshared(top), walks)
 
 
 def _unshared(top: Node) -> UnsharedWhen:

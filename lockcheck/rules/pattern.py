@@ -18,6 +18,7 @@ from lockcheck.errors import LockcheckError
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.terms import lock_class
 
+_MAX_STEPS = 32
 _ANY_ELEMENT = "__lockcheck_any"
 _VARIABLE = re.compile(r"struct\s+(\w+)\s*\*$")
 
@@ -61,11 +62,20 @@ class BoundPattern(msgspec.Struct, frozen=True):
 
     def match_inside(self, term: Expr) -> Expr | None:
         """The same for an address in or at the datum: a member of it, an element of it."""
-        while True:
+        for _ in range(_MAX_STEPS):
             found = self.match(term)
             if found is not None or term[0] not in ("f", "i"):
                 return found
             term = term[1]
+        return None
+
+    def steps_inside(self, term: Expr) -> int:
+        """How many members and elements below the datum an address is that lies in it."""
+        steps = 0
+        while self.match(term) is None and term[0] in ("f", "i"):
+            term = term[1]
+            steps += 1
+        return steps
 
     def _match(self, term: Expr, count: int) -> Expr | None:
         if count == 0:
