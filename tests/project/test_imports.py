@@ -1,0 +1,115 @@
+"""Imports point one way: from later stages of the pipeline to earlier ones.
+
+source → parse → lower → facts → call graph → lock state → rules → findings → report
+
+Two names sit elsewhere in the order of imports than in the order of the work. `facts` is what
+`lower` makes, so `lower` imports its types; `findings` is what `rules` makes, likewise.
+"""
+
+from __future__ import annotations
+
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+from sources import imports, modules, name_of
+
+# What anybody may use: it knows nothing of the work.
+LEAVES = frozenset({"__version__", "errors"})
+
+# Part of the package → the parts that it may import, beside LEAVES and itself; and why no more.
+ALLOWED: dict[str, tuple[frozenset[str], str]] = {
+    "__version__": (frozenset(), "a leaf"),
+    "errors": (frozenset(), "a leaf"),
+    "yamlfile": (frozenset(), "reads any data file, whatever is in it"),
+    "progress": (frozenset(), "is told, asks nobody"),
+    "facts": (frozenset(), "plain data: parsed and cached without any knowledge of locks"),
+    "source": (frozenset(), "finds files and flags; what they mean is for later"),
+    "parse": (frozenset(), "wraps libclang, knows no kernel"),
+    "models": (frozenset({"yamlfile"}), "data about primitives, not about what is wrong"),
+    "config": (frozenset({"source"}), "names the tree; otherwise plain values"),
+    "lower": (
+        frozenset({"facts", "parse"}),
+        "AST to facts: the same facts serve every rule and every model, and are cached",
+    ),
+    "callgraph": (frozenset({"facts", "models"}), "who calls whom, from facts alone"),
+    "lockstate": (
+        frozenset({"facts", "models", "callgraph"}),
+        "what is held where; what should be held is for rules",
+    ),
+    "findings": (frozenset(), "plain data and suppressions: rules make them, reports show them"),
+    "rules": (
+        frozenset({"facts", "models", "callgraph", "lockstate", "findings", "yamlfile"}),
+        "query states; never the source, which facts stand for",
+    ),
+    "report": (frozenset({"findings"}), "only renders: everything it says is in the Report"),
+    "session": (
+        frozenset(
+            {
+                *("config", "progress", "source", "parse", "lower", "facts", "models"),
+                *("callgraph", "lockstate", "rules", "findings"),
+            }
+        ),
+        "one run; how it is shown is for whoever asked",
+    ),
+    "exitstatus": (frozenset(), "how a command ends, whichever it is"),
+    "cli": (
+        frozenset(
+            {"config", "progress", "source", "rules", "findings", "report", "session", "exitstatus"}
+        ),
+        "options and exit status: no stage is driven from here but through the session",
+    ),
+}
+
+# Third-party module → the only places that import it, so that it can be replaced there.
+CONFINED = {
+    "clang": {"parse", "source.doctor"},
+    "click": {"cli", "exitstatus"},
+    "pebble": {"lower.worker"},
+    "pycparser": {"rules"},
+    "rich": {"progress"},
+    "ruamel": {"yamlfile"},
+    "sarif_om": {"report.sarif"},
+}
+
+MODULES = [pytest.param(path, id=name_of(path)) for path in modules()]
+
+
+def part_of(name: str) -> str:
+    """Return the part of the package that a dotted name belongs to: `source`, `cli`."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 else "__version__"
+
+
+def test_every_part_has_its_place() -> None:
+    assert {part_of(name_of(path)) for path in modules()} <= set(ALLOWED)
+
+
+def test_there_is_an_order() -> None:
+    """Raises CycleError when the table itself goes in a circle."""
+    graph = {part: allowed | (LEAVES - {part}) for part, (allowed, _) in ALLOWED.items()}
+    for leaf in LEAVES:
+        graph[leaf] = frozenset()
+    assert set(TopologicalSorter(graph).static_order()) == set(ALLOWED)
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_imports_point_one_way(path: Path) -> None:
+    part = part_of(name_of(path))
+    allowed, reason = ALLOWED[part]
+    wrong = [
+        f"{name_of(path)}:{line} imports {name}"
+        for line, name in imports(path)
+        if name.split(".")[0] == "lockcheck" and part_of(name) not in allowed | LEAVES | {part}
+    ]
+    assert wrong == [], f"{part}: {reason}"
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_third_party_modules_stay_in_their_place(path: Path) -> None:
+    name = name_of(path).removeprefix("lockcheck.")
+    for line, imported in imports(path):
+        places = CONFINED.get(imported.split(".")[0])
+        if places is not None:
+            inside = any(name == place or name.startswith(f"{place}.") for place in places)
+            assert inside, f"{name}:{line} imports {imported}, which belongs to {places}"
