@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from lockcheck.source.tree import KernelTree
@@ -20,6 +22,7 @@ class Config(msgspec.Struct, frozen=True):
     suppressions: the suppression file, None for none; `--suppressions`, else a `lockcheck.toml`
         at the top of the tree or in the current directory.
     command_line: how the run was started, program first; reports record it. Decides nothing.
+    overlay: contents that take the place of files of the tree, by path relative to it.
     cache: the directory where facts are kept between runs, None to keep none; `--cache`,
         `--no-cache`.
     """
@@ -31,3 +34,4 @@ class Config(msgspec.Struct, frozen=True):
     suppressions: str | None = None
     command_line: tuple[str, ...] = ()
     cache: str | None = None
+    overlay: Mapping[str, bytes] = {}

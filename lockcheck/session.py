@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import gc
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from lockcheck.progress import Progress, SilentProgress
 from lockcheck.rules.engine import check_rules
 from lockcheck.rules.loader import load_rules
 from lockcheck.source.commands import CommandSet, load_commands
-from lockcheck.source.overlay import digest, shim_overlay
+from lockcheck.source.overlay import build_overlay
 
 SUPPORTED_ARCHITECTURES = frozenset({"x86"})
 
@@ -107,11 +108,11 @@ def _architecture(config: Config) -> Iterable[Notice]:
 
 
 def _read(config: Config, commands: CommandSet, models: Models, progress: Progress) -> _Read:
-    overlay = shim_overlay(config.tree.root)
+    overlay = build_overlay(config.tree.root, config.overlay)
     hashes = FileHashes(overlay)
     store = None if config.cache is None else FactStore(Path(config.cache))
     jobs = [UnitJob(c.file, c.directory, c.arguments) for c in commands.commands]
-    common = (str(config.tree.root), digest(overlay), *sorted(models.functions))
+    common = (str(config.tree.root), *sorted(models.functions))
     keys = {job: unit_key((*common, job.file, job.directory, *job.arguments)) for job in jobs}
     progress.begin("units", len(jobs))
     facts: dict[str, UnitFacts] = {}
@@ -172,9 +173,8 @@ def _absolute(root: Path, result: UnitResult) -> list[str]:
     """The files that a unit was read from, so that a later run finds them."""
     assert result.facts is not None
     directory = Path(result.job.directory)
-    return [str(directory / header) for header in result.facts.headers] or [
-        str(root / result.job.file)
-    ]
+    included = (os.path.normpath(directory / header) for header in result.facts.headers)
+    return sorted({str(root / result.job.file), *included})
 
 
 def _take(result: UnitResult, facts: dict[str, UnitFacts], notices: list[Notice]) -> None:

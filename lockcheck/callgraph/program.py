@@ -8,6 +8,7 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from lockcheck.callgraph.effects import StoreEffects
 from lockcheck.callgraph.slots import (
     MAX_ARGUMENT_FLOW,
     SlotGraph,
@@ -64,6 +65,11 @@ class Program:
         self.callers: dict[str, list[CallSite]] = defaultdict(list)
         self._called_slots: set[str] = set()
         self._link()
+        callees = {
+            key: frozenset(target for call in calls.values() for target in call.targets)
+            for key, calls in self.calls.items()
+        }
+        self.effects = StoreEffects(self.functions, callees)
 
     def model(self, key: str) -> FunctionModel | None:
         """The model of a function, by its C name."""

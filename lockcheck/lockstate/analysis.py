@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lockcheck.callgraph.program import Program
 from lockcheck.facts.ir import UNKNOWN, Expr, Function
 from lockcheck.lockstate.solver import At, Oracle, Return, Solved, Solver
@@ -29,6 +31,7 @@ class Analysis:
             model=program.model,
             summary=self.summary,
             targets=self._targets,
+            effects=program.effects,
             watched=self._watched,
         )
         self._solved: dict[str, Solved] = {}
@@ -125,7 +128,7 @@ class Analysis:
             value = None  # a struct by value: what counts is its members
         truth = None if value is None else state.decide(value)
         result = value if value is not None and is_entry_term(value) else None
-        return Exit(entry_guard(state), acquired, released, result, truth, fields)
+        return Exit(self.entry_guard(state), acquired, released, result, truth, fields)
 
     # -- freshness -----------------------------------------------------------------------------
 
@@ -171,12 +174,23 @@ class Analysis:
     def model(self, key: str) -> FunctionModel | None:
         return self.program.model(key)
 
+    # -- guards --------------------------------------------------------------------------------
 
-def entry_guard(state: State) -> tuple[Condition, ...]:
-    """What branches have said so far about the values at entry, nearest to them first."""
+    def is_entry_value(self, state: State, term: Expr) -> bool:
+        """Whether a term still says what it said at entry: nothing it loads was stored since."""
+        if not is_entry_term(term):
+            return False
+        return not state.stored or not self.program.effects.read_by(term) & state.stored
+
+    def entry_guard(self, state: State) -> tuple[Condition, ...]:
+        """What branches have said so far about the values at entry, nearest to them first."""
+        return _guard(state, lambda term: self.is_entry_value(state, term))
+
+
+def _guard(state: State, is_entry: Callable[[Expr], bool]) -> tuple[Condition, ...]:
     found: list[tuple[int, str, Condition]] = []
     for term, fact in state.facts.items():
-        if root_of_value(term)[0] != "p" or not is_entry_term(term):
+        if root_of_value(term)[0] != "p" or not is_entry(term):
             continue
         size = _size(term)
         if size > MAX_GUARD_DEPTH:

@@ -15,7 +15,7 @@ import msgspec
 
 from lockcheck.callgraph.program import CallSite, Reach
 from lockcheck.facts.ir import Expr
-from lockcheck.lockstate.analysis import Analysis, entry_guard
+from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.state import Held, State
 from lockcheck.lockstate.summary import Condition
@@ -186,7 +186,7 @@ class Checker:
             function,
             tuple(_at_entry(need) for need in needs),
             datum if datum is not None and is_entry_term(datum) else None,
-            entry_guard(at.state),
+            self._analysis.entry_guard(at.state),
             _is_opaque(at.state),
         )
 
@@ -221,7 +221,7 @@ class Checker:
             if callee[0] == "fn":
                 if callee != target and callee[1] in self._program.functions:
                     return Verdict.INFEASIBLE, None, ()
-            elif is_entry_term(callee) and callee[0] != "g":
+            elif self._analysis.is_entry_value(state, callee):
                 guard.append(Condition(callee, target, True))
         for condition in context.guard:
             term = substitute(condition.term, args)
@@ -230,7 +230,7 @@ class Checker:
             term = state.evaluate(term)
             truth = state.decide(("o", "==", term, condition.value))
             if truth is None:
-                if is_entry_term(term):
+                if self._analysis.is_entry_value(state, term):
                     guard.append(Condition(term, condition.value, condition.equal))
             elif truth != condition.equal:
                 return Verdict.INFEASIBLE, None, ()
@@ -241,7 +241,7 @@ class Checker:
         verdict, open_needs, evidence = self.judge(site.caller, state, needs, datum)
         if verdict is not Verdict.LIFTED:
             return verdict, None, evidence
-        guard.extend(c for c in entry_guard(state) if c not in guard)
+        guard.extend(c for c in self._analysis.entry_guard(state) if c not in guard)
         above = Context(
             site.caller,
             tuple(_at_entry(need) for need in open_needs),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from lockcheck.facts.ir import Expr
-from lockcheck.lockstate.analysis import Analysis, entry_guard
+from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.summary import Condition
-from lockcheck.lockstate.terms import is_entry_term, substitute
+from lockcheck.lockstate.terms import substitute
 from lockcheck.models.loader import FunctionModel
 
 MAX_WAYS = 4  # different guards kept for one function
@@ -110,7 +110,7 @@ class SleepAnalysis:
         if sleeps is None:
             return None
         if sleeps.argument is None:
-            return entry_guard(at.state)
+            return self._analysis.entry_guard(at.state)
         if sleeps.argument >= len(args):
             return None
         mask = self._program.models.constants[sleeps.flag]
@@ -120,8 +120,8 @@ class SleepAnalysis:
             truth = at.state.decide(bits)
         if truth is False:
             return None
-        guard = entry_guard(at.state)
-        if truth is None and is_entry_term(bits):
+        guard = self._analysis.entry_guard(at.state)
+        if truth is None and self._analysis.is_entry_value(at.state, bits):
             return (*guard, Condition(bits, ("k", 0), False))
         return guard
 
@@ -136,11 +136,11 @@ class SleepAnalysis:
             term = at.state.evaluate(term)
             truth = at.state.decide(("o", "==", term, condition.value))
             if truth is None:
-                if is_entry_term(term):
+                if self._analysis.is_entry_value(at.state, term):
                     lifted.append(Condition(term, condition.value, condition.equal))
             elif truth != condition.equal:
                 return None
-        lifted.extend(c for c in entry_guard(at.state) if c not in lifted)
+        lifted.extend(c for c in self._analysis.entry_guard(at.state) if c not in lifted)
         return tuple(lifted)
 
 

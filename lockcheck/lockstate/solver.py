@@ -12,6 +12,7 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import NamedTuple
 
+from lockcheck.callgraph.effects import StoreEffects
 from lockcheck.facts.ir import UNKNOWN, Event, Expr, Function
 from lockcheck.lockstate.state import State
 from lockcheck.lockstate.summary import Condition, Exit, Summary
@@ -57,6 +58,7 @@ class Oracle(NamedTuple):
     model: Callable[[str], FunctionModel | None]
     summary: Callable[[str], Summary]
     targets: Callable[[str, int], tuple[str, ...]]  # of an indirect call
+    effects: StoreEffects
     watched: frozenset[str]  # functions whose calls leave a mark in the state
 
 
@@ -205,6 +207,8 @@ class Solver:
                     if observe is not None and root(address)[0] != "v":
                         observe(event, At(current.copy(), (address,)))
                     current.assign(address, value)
+                    if address[0] == "f":
+                        current.stored |= self._oracle.effects.field(address[2])
                     if event[3][0] == "l":
                         _copy_members(current, address, event[3][1])
             elif observe is not None:
@@ -229,6 +233,7 @@ class Solver:
             model = self._oracle.model(key)
             if model is not None:
                 return self._apply_model(model, state, args, result, loc)
+            state.stored |= self._oracle.effects.of(key)
             if key in self._oracle.watched:
                 state.marks |= {key}
             outcomes = self._apply_summary(self._oracle.summary(key), state, args, result, loc)
@@ -249,6 +254,8 @@ class Solver:
         UNSOUND: targets that disagree are taken to leave the lockset alone.
         """
         targets = self._oracle.targets(self._function.key, number)
+        for target in targets:
+            state.stored |= self._oracle.effects.of(target)
         if not targets or len(targets) > 8:
             return [state]
         summaries = [self._oracle.summary(target) for target in targets]

@@ -40,10 +40,11 @@ class State:
     dropped: lock term → how it was dropped although this function had not taken it.
     env: address of a local (or part of one) → the term it holds.
     facts: term → what is known of its value.
-    marks: events of interest that have happened on the way (see solver.Watch).
+    marks: names of watched functions that were called on the way (see solver.Oracle).
+    stored: fields that may have been stored to since entry, as callgraph.effects numbers them.
     """
 
-    __slots__ = ("dropped", "env", "facts", "held", "marks")
+    __slots__ = ("dropped", "env", "facts", "held", "marks", "stored")
 
     def __init__(self) -> None:
         self.held: dict[Expr, Held] = {}
@@ -51,6 +52,7 @@ class State:
         self.env: dict[Expr, Expr] = {}
         self.facts: dict[Expr, Fact] = {}
         self.marks: frozenset[str] = frozenset()
+        self.stored = 0
 
     def copy(self) -> State:
         other = State.__new__(State)
@@ -59,6 +61,7 @@ class State:
         other.env = dict(self.env)
         other.facts = dict(self.facts)
         other.marks = self.marks
+        other.stored = self.stored
         return other
 
     def key(self) -> tuple[object, ...]:
@@ -285,7 +288,8 @@ class State:
 
     def merge(self, other: State, block: int) -> bool:
         """Widen this state by another one with the same key; whether that changed anything."""
-        changed = False
+        changed = bool(other.stored & ~self.stored)
+        self.stored |= other.stored
         env = self.env
         for address, value in list(env.items()):
             theirs = other.env.get(address)

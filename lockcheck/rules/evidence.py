@@ -42,7 +42,7 @@ class Evidencer:
         """Steps from an entry point down to `function`. `edges`: innermost first."""
         steps: list[Step] = []
         calls = [(edge.caller, edge.loc, edge.slot) for edge in reversed(edges)]
-        below = [*[edge.caller for edge in reversed(edges)][1:], function]
+        below = [caller for caller, _, _ in calls[1:]] + [function] * bool(calls)
         top = calls[0][0] if calls else function
         above = [] if self._is_entry(top) else self._way_from_entry(top)
         full = [(c, loc, slot, b) for (c, loc, slot), b in zip(calls, below, strict=True)]

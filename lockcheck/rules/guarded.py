@@ -223,17 +223,20 @@ class _GuardedCheck:
     # -- findings ------------------------------------------------------------------------------
 
     def _findings(self, obligations: list[Obligation]) -> list[Finding]:
-        drafts: dict[tuple[str, int, str], _Draft] = {}
+        drafts: dict[str, _Draft] = {}
+        places: dict[str, dict[int, Step]] = {}
         for obligation in obligations:
             for draft in self._drafts(obligation):
-                key = (draft.culprit, draft.culprit_loc, draft.group)
+                key = draft.culprit
                 known = drafts.get(key)
                 if known is None or draft.rank < known.rank:
                     drafts[key] = draft
+                places.setdefault(key, {}).setdefault(
+                    draft.loc, Step(StepKind.NOTE, draft.location, draft.message)
+                )
         ordinals: Counter[tuple[str, str]] = Counter()
         findings: list[Finding] = []
-        for key in sorted(drafts, key=lambda k: (self._evidence.location(k[0], k[1]), k[2])):
-            draft = drafts[key]
+        for key, draft in sorted(drafts.items(), key=lambda item: item[1].location):
             subject = (draft.location.function, draft.datum)
             ordinals[subject] += 1
             findings.append(
@@ -243,7 +246,9 @@ class _GuardedCheck:
                     message=draft.message,
                     location=draft.location,
                     chain=draft.chain,
-                    related=draft.related,
+                    related=tuple(
+                        step for loc, step in sorted(places[key].items()) if loc != draft.loc
+                    ),
                     fingerprint=fingerprint(
                         self._rule.info.rule_id, *subject, draft.lock, ordinals[subject]
                     ),
@@ -277,16 +282,13 @@ class _GuardedCheck:
         )
         why = self._why(access, path, culprit, evidence)
         chain = self._chain(access, path, evidence, obligation)
-        group = access.function if culprit is None else ""
         return _Draft(
             culprit=function,
-            culprit_loc=0 if culprit is None else loc,
-            group=group,
+            loc=loc,
             rank=(not access.write, len(path), access.loc, access.inner_loc),
             location=words.location(function, loc),
             message=f"{what} needs {needs}; {why}",
             chain=tuple(chain),
-            related=(),
             datum=access.pattern.pattern.text,
             lock=obligation.locks[0].pattern.lock_class(),
         )
@@ -375,13 +377,13 @@ class _GuardedCheck:
 
 
 class _Draft(NamedTuple):
+    """A finding in the making. One function at fault gives one finding, whatever it leaves open."""
+
     culprit: str
-    culprit_loc: int
-    group: str
+    loc: int
     rank: tuple[bool, int, int, int]
     location: Location
     message: str
     chain: tuple[Step, ...]
-    related: tuple[Step, ...]
     datum: str
     lock: str

@@ -6,7 +6,6 @@ hide from libclang. Nothing is written to the tree.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -30,21 +29,18 @@ def _shims() -> dict[str, bytes]:
     return found
 
 
-def shim_overlay(root: Path) -> dict[str, bytes]:
-    """Absolute header path → header with its shim appended, for headers that the tree has."""
-    overlay: dict[str, bytes] = {}
+def build_overlay(root: Path, contents: Mapping[str, bytes]) -> dict[str, bytes]:
+    """What a run reads in place of the tree's files, by absolute path.
+
+    contents: the caller's replacements, by path relative to the tree. Headers that have a shim
+    get it appended, whether they come from the tree or from the caller.
+    """
+    overlay = {str(root / path): text for path, text in contents.items()}
     for name, shim in sorted(_shims().items()):
-        header = root / _INCLUDE / name
+        header = str(root / _INCLUDE / name)
         try:
-            overlay[str(header)] = header.read_bytes() + shim
+            text = overlay[header] if header in overlay else Path(header).read_bytes()
         except OSError:
             continue  # an older tree without this header has nothing to show in it
+        overlay[header] = text + shim
     return overlay
-
-
-def digest(overlay: Mapping[str, bytes]) -> str:
-    """A key for the contents of an overlay."""
-    state = hashlib.sha256()
-    for path in sorted(overlay):
-        state.update(path.encode() + b"\0" + overlay[path] + b"\0")
-    return state.hexdigest()

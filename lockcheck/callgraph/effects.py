@@ -1,0 +1,69 @@
+"""Which fields a call may change: what a caller knew of them before does not hold after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import networkx
+
+from lockcheck.facts.ir import Expr, Function
+
+FieldSet = int  # one bit for each field that some function stores to
+
+
+class StoreEffects:
+    """Fields stored by each function, its callees included."""
+
+    def __init__(
+        self, functions: Mapping[str, Function], callees: Mapping[str, frozenset[str]]
+    ) -> None:
+        self._bits: dict[str, int] = {}
+        self._masks: dict[str, FieldSet] = {}
+        own = {key: self._own(function) for key, function in functions.items()}
+        graph = networkx.DiGraph()
+        graph.add_nodes_from(functions)
+        graph.add_edges_from(
+            (key, callee)
+            for key, targets in callees.items()
+            for callee in targets
+            if callee in functions
+        )
+        # Components come callees first.
+        for component in networkx.strongly_connected_components(graph):
+            mask = 0
+            for key in component:
+                mask |= own[key]
+                for callee in graph.successors(key):
+                    mask |= self._masks.get(callee, 0)
+            for key in component:
+                self._masks[key] = mask
+
+    def _own(self, function: Function) -> FieldSet:
+        mask = 0
+        for events, _ in function.blocks:
+            for event in events:
+                if event[0] == "S" and event[2][0] == "f":
+                    mask |= 1 << self._bits.setdefault(event[2][2], len(self._bits))
+        return mask
+
+    def field(self, name: str) -> FieldSet:
+        """The set of one field; empty for a field that nobody stores to."""
+        bit = self._bits.get(name)
+        return 0 if bit is None else 1 << bit
+
+    def of(self, key: str) -> FieldSet:
+        """The fields that a call of a function may store to; none for one that was not read.
+
+        UNSOUND: functions outside the units read are taken to store nothing that matters here.
+        """
+        return self._masks.get(key, 0)
+
+    def read_by(self, term: Expr) -> FieldSet:
+        """The fields that the value of a term is loaded from."""
+        mask = 0
+        if term[0] == "l" and term[1][0] == "f":
+            mask = self.field(term[1][2])
+        for part in term[1:]:
+            if type(part) is tuple and part:
+                mask |= self.read_by(part)
+        return mask

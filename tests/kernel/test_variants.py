@@ -1,0 +1,47 @@
+"""The thread's patch on 6.1 analyses cleanly; each way to get it wrong is found, and only that."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import DIRECTORIES, JOBS, kernel_tree
+from variants import BASE, RIGHT, WRONG, Expected, Variant, apply
+
+from lockcheck.config import Config
+from lockcheck.findings.model import Finding
+from lockcheck.session import analyse
+
+pytestmark = pytest.mark.kernel
+
+
+def _fits(finding: Finding, expected: Expected) -> bool:
+    return (
+        finding.rule_id == expected.rule
+        and (not expected.function or finding.location.function == expected.function)
+        and all(words in finding.message for words in expected.words)
+    )
+
+
+@pytest.mark.parametrize("variant", [*RIGHT, *WRONG], ids=lambda variant: variant.name)
+def test_variant(variant: Variant, facts_cache: str) -> None:
+    tree = kernel_tree("6.1")
+    report = analyse(
+        Config(
+            tree=tree,
+            paths=DIRECTORIES,
+            jobs=JOBS,
+            cache=facts_cache,
+            overlay=apply(tree.root, variant.edits),
+        )
+    )
+    assert report.complete, report.notices
+    left = list(report.findings)
+    for expected in (BASE, *variant.expected):
+        found = next((f for f in left if _fits(f, expected)), None)
+        assert found is not None, f"not found: {expected}\n" + _show(report.findings)
+        left.remove(found)
+    assert not left, "beyond what was expected:\n" + _show(left)
+
+
+def _show(findings: object) -> str:
+    assert isinstance(findings, (list, tuple))
+    return "\n".join(f"{f.location}: {f.message} [{f.rule_id}]" for f in findings)
