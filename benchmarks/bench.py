@@ -73,6 +73,7 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=1, help="take the best of N runs (CPU)")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results.md")
     options = parser.parse_args()
+    load = os.getloadavg()[0]
     try:
         clang = find_clang()
         rows = [
@@ -83,9 +84,9 @@ def main() -> int:
     except Failure as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    document = render(rows, clang, options.jobs, options.repeat)
+    document = render(rows, clang, options.jobs, options.repeat, load)
     options.output.write_text(document)
-    print(document)
+    print(document, end="")
     return 0
 
 
@@ -233,7 +234,7 @@ def peak_memory(pid: int) -> float:
     return 0.0
 
 
-def render(rows: Sequence[Row], clang: str, jobs: int, repeat: int) -> str:
+def render(rows: Sequence[Row], clang: str, jobs: int, repeat: int, load: float) -> str:
     """Return the table, with all that one must know to compare it with another."""
     lines = [
         "# Time and memory",
@@ -244,7 +245,8 @@ def render(rows: Sequence[Row], clang: str, jobs: int, repeat: int) -> str:
         f"- {first_line(clang, '--version')}",
         f"- lockcheck {metadata.version('lockcheck')} ({revision()}), "
         f"libclang {metadata.version('libclang')}, Python {platform.python_version()}",
-        f"- {processor()}, {os.cpu_count()} CPUs, {jobs} jobs, best of {repeat}",
+        f"- {processor()}, {os.cpu_count()} CPUs, {jobs} jobs, best of {repeat}, "
+        f"load average before: {load:.2f}",
         "",
         "| tree | run | units | wall s | CPU s | CPU / clang | peak MB, main | peak MB, worker |",
         "|---|---|--:|--:|--:|--:|--:|--:|",

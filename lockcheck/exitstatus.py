@@ -60,7 +60,7 @@ class GuardedGroup(click.Group):
 
 def run(command: click.Command, name: str) -> NoReturn:
     """Run `command` as the program `name` and end the process."""
-    signal.signal(signal.SIGTERM, _terminate)
+    _listen()
     try:
         command(prog_name=name)
     finally:
@@ -117,6 +117,25 @@ def _undisturbed() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _terminate(number: int, frame: object) -> NoReturn:
-    """SIGTERM unwinds the stack as an interrupt does: whoever started workers ends them."""
-    sys.exit(ExitStatus.TERMINATED)
+def _listen() -> None:
+    """Let SIGTERM unwind the stack as Ctrl-C does: whoever started workers ends them.
+
+    Workers are forked with these handlers. One that has not yet replaced them has nothing to
+    unwind, and no trace of its own to print.
+    """
+    program = os.getpid()
+
+    def terminate(number: int, frame: object) -> NoReturn:
+        if os.getpid() != program:
+            os._exit(ExitStatus.TERMINATED)
+        sys.exit(ExitStatus.TERMINATED)
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        if os.getpid() != program:
+            os._exit(ExitStatus.INTERRUPTED)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, terminate)
+    # A shell without job control starts programs with SIGINT ignored: that stays so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)

@@ -70,7 +70,16 @@ def test_check_teaches(program: Program) -> None:
 
 def test_help_is_quick() -> None:
     """What costs time to import is not imported for the help."""
-    heavy = ("clang", "pycparser", "rich", "ruamel", "sarif_om", "lockcheck.session")
+    heavy = (
+        "clang",
+        "networkx",
+        "pebble",
+        "pycparser",
+        "rich",
+        "ruamel",
+        "sarif_om",
+        "lockcheck.session",
+    )
     code = (
         "import sys\nfrom lockcheck import cli\n"
         "try:\n    cli.cli(['check', '--help'])\nexcept SystemExit:\n    pass\n"
@@ -186,7 +195,7 @@ def test_a_signal_ends_the_workers(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # As in a terminal: a shell without job control starts programs with SIGINT ignored.
+        # As in a terminal, wherever the tests were started from.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         assert process.stdout is not None

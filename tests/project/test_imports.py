@@ -65,6 +65,7 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
 CONFINED = {
     "clang": {"parse", "source.doctor"},
     "click": {"cli", "exitstatus"},
+    "networkx": {"callgraph", "lockstate"},
     "pebble": {"lower.worker"},
     "pycparser": {"rules"},
     "rich": {"progress"},
