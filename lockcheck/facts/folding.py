@@ -6,6 +6,12 @@ from collections.abc import Callable
 
 from lockcheck.facts.ir import UNKNOWN, Expr
 
+
+def _quotient(a: int, b: int) -> int:
+    """C's division: towards zero."""
+    return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+
+
 _FOLD: dict[str, Callable[[int, int], int]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
@@ -21,8 +27,8 @@ _FOLD: dict[str, Callable[[int, int], int]] = {
     ">": lambda a, b: int(a > b),
     "<=": lambda a, b: int(a <= b),
     ">=": lambda a, b: int(a >= b),
-    "/": lambda a, b: a // b if b else 0,
-    "%": lambda a, b: a % b if b else 0,
+    "/": lambda a, b: _quotient(a, b) if b else 0,
+    "%": lambda a, b: a - b * _quotient(a, b) if b else 0,
 }
 COMPARISONS = frozenset({"==", "!=", "<", ">", "<=", ">="})
 _ADDRESS_HEADS = frozenset({"v", "g", "f", "i"})

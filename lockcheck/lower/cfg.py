@@ -17,12 +17,11 @@ class Scope:
 
 
 class _Goto:
-    __slots__ = ("block", "label", "pending", "scope")
+    __slots__ = ("block", "label", "pending")
 
-    def __init__(self, block: int, label: str, scope: Scope) -> None:
+    def __init__(self, block: int, label: int, scope: Scope) -> None:
         self.block = block
         self.label = label
-        self.scope = scope
         # A goto runs the cleanups that are due now, not those declared after it.
         self.pending = [(s, len(s.cleanups)) for s in _chain(scope)]
 
@@ -43,7 +42,9 @@ class CfgBuilder:
         self._ends: list[Terminator | None] = [None]
         self.current = 0
         self.scope = Scope(None)
-        self._labels: dict[str, tuple[int, Scope]] = {}
+        # Label → its block, and how many cleanups were due in each scope around it.
+        self._labels: dict[int, tuple[int, dict[int, int]]] = {}
+        self.address_taken: set[int] = set()
         self._gotos: list[_Goto] = []
         self._asm_blocks: list[tuple[int, int]] = []  # block that ends in asm, block that follows
         self._indirect: list[int] = []
@@ -105,12 +106,12 @@ class CfgBuilder:
             for function, argument, loc in reversed(scope.cleanups):
                 self.call(function, (argument,), loc)
 
-    def label(self, name: str) -> None:
+    def label(self, label: int) -> None:
         block = self.new_block()
         self.start(block)
-        self._labels[name] = (block, self.scope)
+        self._labels[label] = (block, {id(s): len(s.cleanups) for s in _chain(self.scope)})
 
-    def goto(self, label: str) -> None:
+    def goto(self, label: int) -> None:
         self._gotos.append(_Goto(self.current, label, self.scope))
         self.current = self.new_block()
 
@@ -124,28 +125,32 @@ class CfgBuilder:
         self._indirect.append(self.current)
         self.current = self.new_block()
 
-    def _resolve_gotos(self) -> set[str]:
-        targeted: set[str] = set()
+    def _resolve_gotos(self) -> set[int]:
+        targeted: set[int] = set()
         for goto in self._gotos:
             target = self._labels.get(goto.label)
             if target is None:
                 self._ends[goto.block] = ("end",)
                 continue
             targeted.add(goto.label)
-            block, scope = target
-            around_label = set(map(id, _chain(scope)))
+            block, due_at_label = target
             self.current = goto.block
             for left, count in goto.pending:
-                if id(left) in around_label:
-                    break
-                for function, argument, loc in reversed(left.cleanups[:count]):
+                kept = due_at_label.get(id(left), 0)
+                for function, argument, loc in reversed(left.cleanups[kept:count]):
                     self.call(function, (argument,), loc)
+                if id(left) in due_at_label:
+                    break
             self._ends[goto.block] = ("jmp", block)
         return targeted
 
-    def _resolve_asm(self, targeted: set[str]) -> None:
-        """A label that no goto names is reached from an asm goto: from each asm, maybe."""
-        hidden = [block for name, (block, _) in self._labels.items() if name not in targeted]
+    def _resolve_asm(self, targeted: set[int]) -> None:
+        """A label that no goto names is reached from an asm goto: from each asm, maybe.
+
+        Except one whose address is taken (`&&label`): that explains the label.
+        """
+        known = targeted | self.address_taken
+        hidden = [block for label, (block, _) in self._labels.items() if label not in known]
         for block, following in self._asm_blocks:
             self._branch_anywhere(block, [following, *hidden])
         everywhere = [block for block, _ in self._labels.values()]

@@ -45,8 +45,12 @@ class VariableDecl(NamedTuple):
 class Declarations:
     """Declaration facts of one translation unit."""
 
-    def __init__(self, reader: TreeReader, main_file: str, root: Path, directory: Path) -> None:
+    def __init__(
+        self, reader: TreeReader, handle: Any, main_file: str, root: Path, directory: Path
+    ) -> None:
+        """`handle`: the translation unit, for what libclang asks of it directly."""
         self._lib = libclang.load()
+        self.handle = handle
         self._reader = reader
         self._main_file = main_file
         self._root = root
@@ -85,6 +89,14 @@ class Declarations:
             name = intern(self.relative(text_of(lib.clang_getFileName(handle))))
             self._files[handle] = name
         return name
+
+    def is_own(self, cursor: Any) -> bool:
+        """Whether a declaration belongs to this unit, rather than to a header it includes."""
+        return self._is_own_file(self.file_of(cursor))
+
+    def _is_own_file(self, file: str) -> bool:
+        """The main file, and source files that it includes (kernel/sched/build_policy.c does)."""
+        return file == self._main_file or file.endswith(".c")
 
     def relative(self, path: str) -> str:
         """A path as reports name it: relative to the tree, else as given."""
@@ -126,9 +138,8 @@ class Declarations:
         noreturn = NORETURN_MARK in self.annotations(cursor) or (
             definition is not None and NORETURN_MARK in self.annotations(definition)
         )
-        found = FunctionDecl(
-            key, name, definition, definition is not None and file == self._main_file, noreturn
-        )
+        own = definition is not None and self._is_own_file(file)
+        found = FunctionDecl(key, name, definition, own, noreturn)
         self._functions[cursor.d0] = found
         return found
 
@@ -153,6 +164,9 @@ class Declarations:
         if known is not None:
             return known
         lib = self._lib
+        definition = lib.clang_getCursorDefinition(record)
+        if not lib.clang_Cursor_isNull(definition):
+            record = definition
         tag = text_of(lib.clang_getCursorSpelling(record))
         if not tag or "(" in tag:
             outer = lib.clang_getCursorSemanticParent(record)
@@ -170,7 +184,9 @@ class Declarations:
                 if name and "(" not in name:
                     fields[name] = self.type_tag(lib.clang_getCursorType(child))
             elif child.kind in (K.STRUCT_DECL, K.UNION_DECL):
-                self._note_fields(child, fields)
+                name = text_of(lib.clang_getCursorSpelling(child))
+                if not name or "(" in name:
+                    self._note_fields(child, fields)
 
     def type_tag(self, ctype: Any) -> str:
         """The record tag that a type is, points to or is an array of; else "" (scalars)."""
@@ -185,7 +201,51 @@ class Declarations:
                 break
         if ctype.kind != K.TYPE_RECORD:
             return ""
-        return text_of(lib.clang_getCursorSpelling(lib.clang_getTypeDeclaration(ctype)))
+        declaration = lib.clang_getTypeDeclaration(ctype)
+        name = text_of(lib.clang_getCursorSpelling(declaration))
+        return self._record_tag(declaration) if "(" in name else name
+
+    def note_record(self, ctype: Any) -> None:
+        """Note the fields of the record that a type is or points to."""
+        lib = self._lib
+        ctype = lib.clang_getCanonicalType(ctype)
+        while ctype.kind == K.TYPE_POINTER:
+            ctype = lib.clang_getCanonicalType(lib.clang_getPointeeType(ctype))
+        if ctype.kind == K.TYPE_RECORD:
+            definition = lib.clang_getCursorDefinition(lib.clang_getTypeDeclaration(ctype))
+            if not lib.clang_Cursor_isNull(definition):
+                self._record_tag(definition)
+
+    def members(self, record: Any) -> list[tuple[str, Any]]:
+        """The direct members of a record in order: ("record.field", field cursor).
+
+        An anonymous struct or union is one member, ("", its own declaration cursor).
+        """
+        lib = self._lib
+        tag = self._record_tag(record)
+        found: list[tuple[str, Any]] = []
+        for child in self._reader.children(record):
+            if child.kind == K.FIELD_DECL:
+                name = text_of(lib.clang_getCursorSpelling(child))
+                if name and "(" not in name:
+                    found.append((intern(f"{tag}.{name}"), child))
+            elif child.kind in (K.STRUCT_DECL, K.UNION_DECL) and (
+                lib.clang_Cursor_isAnonymousRecordDecl(child)
+            ):
+                found.append(("", child))
+        return found
+
+    def definition_of_type(self, ctype: Any) -> Any:
+        """The declaration cursor of a record type, None for any other type."""
+        lib = self._lib
+        ctype = lib.clang_getCanonicalType(ctype)
+        return lib.clang_getTypeDeclaration(ctype) if ctype.kind == K.TYPE_RECORD else None
+
+    def type_text(self, cursor: Any) -> str:
+        """The canonical type of an expression, as text."""
+        lib = self._lib
+        ctype = lib.clang_getCanonicalType(lib.clang_getCursorType(cursor))
+        return text_of(lib.clang_getTypeSpelling(ctype))
 
     def variable(self, cursor: Any, enclosing: str) -> VariableDecl:
         """A variable that is not a plain local; `enclosing` is the function key, or ""."""

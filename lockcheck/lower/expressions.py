@@ -67,6 +67,11 @@ class ExpressionLowering:
         self._temporaries += 1
         return ("v", intern(f"?{self._temporaries}"))
 
+    def unnamed_object(self, node: Node) -> Expr:
+        """The address of a static object without a name, by the place of its literal."""
+        file, loc = self.decls.file_of(node.cursor), self.decls.location(node.cursor)
+        return ("g", intern(f"literal {loc}@{file}"))
+
     def store(self, address: Expr, value: Expr, how: int, node: Node) -> None:
         self.cfg.emit(("S", self.decls.location(node.cursor), address, value, how))
 
@@ -104,7 +109,10 @@ class ExpressionLowering:
             base = self.value(node.children[0])
             return folding.element(base, self.value(node.children[1]))
         if kind == K.UNARY_OPERATOR:
-            return self.value(node.children[0])
+            pointer = self.value(node.children[0])
+            if pointer[0] == "o" and pointer[1] in ("+", "-"):
+                return folding.element(pointer[2], pointer[3])  # *(p + i) is p[i]
+            return pointer
         if kind == K.COMPOUND_LITERAL:
             place = self.temporary()
             self.initialise(place, node.children[-1], self.lib.clang_getCursorType(node.cursor))
@@ -277,9 +285,9 @@ class ExpressionLowering:
         if op == K.UO_LNOT:
             return folding.negate(self.value(child, TEST))
         if op == K.UO_MINUS:
-            return folding.unary("-", self.value(child))
+            return self._folded(folding.unary("-", self.value(child)), node)
         if op == K.UO_NOT:
-            return folding.unary("~", self.value(child))
+            return self._folded(folding.unary("~", self.value(child)), node)
         return self.value(child, how)
 
     def _increment(self, node: Node, op: int, want_old: bool) -> Expr:
@@ -312,7 +320,14 @@ class ExpressionLowering:
         tests = op in (K.BO_EQ, K.BO_NE)
         a = self.value(left, TEST if tests and self._is_null(right) else 0)
         b = self.value(right, TEST if tests and self._is_null(left) else 0)
-        return folding.binary(spelling, a, b)
+        return self._folded(folding.binary(spelling, a, b), node)
+
+    def _folded(self, value: Expr, node: Node) -> Expr:
+        """A constant as clang computes it, which knows the width of its type."""
+        if value[0] == "k":
+            number = self.decls.evaluate(node.cursor)
+            return value if number is None else ("k", number)
+        return value
 
     def _is_null(self, node: Node) -> bool:
         while node.kind in (K.UNEXPOSED_EXPR, K.PAREN_EXPR, K.C_STYLE_CAST) and node.children:
@@ -372,6 +387,26 @@ class ExpressionLowering:
 
     def _stmt_expr(self, node: Node, how: int) -> Expr:
         return self.statement_expression(node, how)
+
+    def _label_address(self, node: Node, _how: int) -> Expr:
+        for child in node.children:
+            if child.kind == K.LABEL_REF:
+                label = self.lib.clang_getCursorReferenced(child.cursor)
+                self.cfg.address_taken.add(label.d1)
+        return UNKNOWN
+
+    def _generic(self, node: Node, how: int) -> Expr:
+        """`_Generic`: libclang does not say what is selected, but the whole has its type.
+
+        IMPRECISE: unknown when several alternatives have that type.
+        """
+        wanted = self.decls.type_text(node.cursor)
+        fitting = [
+            child
+            for child in node.children[1:]
+            if child.kind >= K.UNEXPOSED_EXPR and self.decls.type_text(child.cursor) == wanted
+        ]
+        return self.value(fitting[0], how) if len(fitting) == 1 else UNKNOWN
 
     def _unevaluated(self, node: Node, _how: int) -> Expr:
         return UNKNOWN
@@ -494,8 +529,9 @@ class ExpressionLowering:
         K.COMPOUND_ASSIGNMENT: _compound_assign,
         K.CONDITIONAL_OPERATOR: _conditional,
         K.STMT_EXPR: _stmt_expr,
-        K.GENERIC_SELECTION: _unevaluated,
+        K.GENERIC_SELECTION: _generic,
         K.STRING_LITERAL: _unevaluated,
+        K.ADDR_LABEL: _label_address,
         K.INIT_LIST: _init_list_value,
         K.CALL_EXPR: _call,
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sys import intern
 from typing import Any
 
 from lockcheck.facts.ir import Expr
@@ -23,33 +22,54 @@ def list_members(
     """
     lib = libclang.load()
     canonical = lib.clang_getCanonicalType(ctype)
-    is_array = canonical.kind in K.ARRAY_TYPES
-    tag = "" if is_array else decls.type_tag(ctype)
-    fields = list(decls.records.get(tag, ())) if tag else []
+    if canonical.kind in K.ARRAY_TYPES:
+        return _elements(decls, place, node)
+    record = decls.definition_of_type(canonical)
+    return [] if record is None else _fields(decls, place, node, record)
+
+
+def _elements(decls: Declarations, place: Expr, node: Node) -> list[tuple[Expr, Node]]:
     members: list[tuple[Expr, Node]] = []
     position = 0
-    for child in node.children:
-        if child.kind in _ATTRIBUTES or child.kind == K.TYPE_REF:
-            continue
+    for child in _values(node):
+        value = child
+        if child.kind == K.UNEXPOSED_EXPR and len(child.children) >= 2:
+            index = decls.evaluate(child.children[0].cursor)
+            position = position if index is None else index
+            value = child.children[-1]
+        members.append((("i", place, ("k", position)), value))
+        position += 1
+    return members
+
+
+def _fields(decls: Declarations, place: Expr, node: Node, record: Any) -> list[tuple[Expr, Node]]:
+    lib = libclang.load()
+    layout = decls.members(record)
+    names = [name for name, _ in layout]
+    members: list[tuple[Expr, Node]] = []
+    position = 0
+    for child in _values(node):
         path = [c for c in child.children if c.kind == K.MEMBER_REF]
         if child.kind == K.UNEXPOSED_EXPR and path and child.children[-1].kind != K.MEMBER_REF:
             address = place
+            first = ""
             for step in path:
                 name = decls.field(lib.clang_getCursorReferenced(step.cursor)).name
                 if name:
                     address = ("f", address, name)
+                    first = first or name
             members.append((address, child.children[-1]))
-            last = address[2].rsplit(".", 1)[-1] if address[0] == "f" else ""
-            position = fields.index(last) + 1 if last in fields else position + 1
+            position = names.index(first) + 1 if first in names else position + 1
             continue
-        if is_array:
-            value = child
-            if child.kind == K.UNEXPOSED_EXPR and len(child.children) >= 2:
-                index = decls.evaluate(child.children[0].cursor)
-                position = position if index is None else index
-                value = child.children[-1]
-            members.append((("i", place, ("k", position)), value))
-        elif position < len(fields):
-            members.append((("f", place, intern(f"{tag}.{fields[position]}")), child))
+        if position < len(layout):
+            name, cursor = layout[position]
+            if name:
+                members.append((("f", place, name), child))
+            elif child.kind == K.INIT_LIST:
+                members.extend(_fields(decls, place, child, cursor))
         position += 1
     return members
+
+
+def _values(node: Node) -> list[Node]:
+    return [c for c in node.children if c.kind not in _ATTRIBUTES and c.kind != K.TYPE_REF]

@@ -10,7 +10,7 @@ from lockcheck.parse import kinds as K
 from lockcheck.parse import libclang
 
 # Types and unevaluated operands hold expressions that are never executed.
-_SKIPPED_BELOW = frozenset({K.SIZEOF_EXPR, K.TYPE_REF, K.ADDR_LABEL, K.PARM_DECL})
+_SKIPPED_BELOW = frozenset({K.SIZEOF_EXPR, K.TYPE_REF, K.PARM_DECL})
 
 
 class Node:

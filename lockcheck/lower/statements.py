@@ -9,6 +9,7 @@ from lockcheck.facts.ir import INIT, UNKNOWN, UPDATE, Expr, Function
 from lockcheck.lower.cfg import Scope
 from lockcheck.lower.decls import CLEANUP_MARK, Declarations, FunctionDecl
 from lockcheck.lower.expressions import ExpressionLowering, strip
+from lockcheck.lower.forloop import offset, semicolons
 from lockcheck.lower.initialisers import list_members
 from lockcheck.lower.nodes import Node
 from lockcheck.parse import kinds as K
@@ -44,6 +45,7 @@ class FunctionLowering(ExpressionLowering):
             argument = self.lib.clang_Cursor_getArgument(cursor, index)
             name = text_of(self.lib.clang_getCursorSpelling(argument)) or f"#{index}"
             params.append(self.declare_local(argument, name)[1])
+            self.decls.note_record(self.lib.clang_getCursorType(argument))
         for child in root.children:
             if child.kind == K.COMPOUND_STMT:
                 body = child
@@ -178,7 +180,7 @@ class FunctionLowering(ExpressionLowering):
         self.cfg.current = after
 
     def _for(self, node: Node) -> None:
-        init, test, step = self._for_parts(node.children[:-1])
+        init, test, step = self._for_parts(node)
         self.cfg.push_scope()
         if init is not None:
             self.statement(init)
@@ -197,10 +199,22 @@ class FunctionLowering(ExpressionLowering):
         self.cfg.current = after
         self.cfg.pop_scope()
 
-    def _for_parts(self, parts: list[Node]) -> tuple[Node | None, Node | None, Node | None]:
-        """Init, test and step: libclang leaves absent ones out, so tell them by their form."""
+    def _for_parts(self, node: Node) -> tuple[Node | None, Node | None, Node | None]:
+        """Init, test and step: libclang leaves absent ones out, so look for the semicolons."""
+        parts = node.children[:-1]
         if len(parts) == 3:
             return parts[0], parts[1], parts[2]
+        between = semicolons(self.decls.handle, node.cursor, node.children[-1].cursor)
+        if between is None:
+            return self._guess_for_parts(parts)
+        found: list[Node | None] = [None, None, None]
+        for part in parts:
+            at = offset(self.lib.clang_getCursorLocation(part.cursor))
+            found[sum(at > semicolon for semicolon in between)] = part
+        return found[0], found[1], found[2]
+
+    def _guess_for_parts(self, parts: list[Node]) -> tuple[Node | None, Node | None, Node | None]:
+        """A loop whose head a macro wrote: tell the parts by their form."""
         init: Node | None = None
         test: Node | None = None
         step: Node | None = None
@@ -260,11 +274,12 @@ class FunctionLowering(ExpressionLowering):
         self.statement(node.children[-1])
 
     def _case_value(self, node: Node) -> int | None:
-        value = self.value(node)
-        if value[0] == "k":
-            number: int = value[1]
+        """A case label: a constant, which libclang shows in odd ways when it is computed."""
+        number = self.decls.evaluate(node.cursor)
+        if number is not None:
             return number
-        return self.decls.evaluate(node.cursor)
+        value = self.value(node)
+        return int(value[1]) if value[0] == "k" else None
 
     def _default(self, node: Node) -> None:
         block = self.cfg.new_block()
@@ -310,14 +325,11 @@ class FunctionLowering(ExpressionLowering):
     def _goto(self, node: Node) -> None:
         for child in node.children:
             if child.kind == K.LABEL_REF:
-                self.cfg.goto(self._label_key(self.lib.clang_getCursorReferenced(child.cursor)))
+                self.cfg.goto(self.lib.clang_getCursorReferenced(child.cursor).d1)
 
     def _label(self, node: Node) -> None:
-        self.cfg.label(self._label_key(node.cursor))
+        self.cfg.label(node.cursor.d1)  # names may repeat: __label__
         self._passthrough(node)
-
-    def _label_key(self, cursor: Any) -> str:
-        return text_of(self.lib.clang_getCursorSpelling(cursor))
 
     def _indirect_goto(self, node: Node) -> None:
         self._passthrough(node)
@@ -369,6 +381,11 @@ def collect_static(lowering: ExpressionLowering, address: Expr, node: Node, ctyp
     elif node.kind == K.COMPOUND_LITERAL and node.children:
         inner = lowering.lib.clang_getCursorType(node.cursor)
         collect_static(lowering, address, node.children[-1], inner)
+    elif node.kind == K.UNARY_OPERATOR and strip(node.children[0]).kind == K.COMPOUND_LITERAL:
+        literal = strip(node.children[0])
+        place = lowering.unnamed_object(literal)
+        lowering.static_initialisers.append((address, place))
+        collect_static(lowering, place, literal, lowering.lib.clang_getCursorType(literal.cursor))
     elif node.kind in (K.DECL_REF_EXPR, K.UNARY_OPERATOR, K.CONDITIONAL_OPERATOR):
         value = lowering.value(node)
         if value[0] in ("fn", "g", "f", "i"):

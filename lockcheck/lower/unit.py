@@ -39,7 +39,7 @@ class UnitLowering:
         self._reader = reader
         self._lowered = lowered
         self._opaque = opaque
-        self._decls = Declarations(reader, parsed.file, root, parsed.directory)
+        self._decls = Declarations(reader, parsed.handle, parsed.file, root, parsed.directory)
         self._queue: list[FunctionDecl] = []
         self._needs: dict[str, None] = {}
         self._by_name: dict[str, Any] | None = None
@@ -47,13 +47,12 @@ class UnitLowering:
         self._initialisers: list[tuple[Expr, Expr]] = []
 
     def lower(self) -> UnitFacts:
-        lib = self._lib
         self._top = self._reader.children(self._parsed.cursor)
         functions: list[Function] = []
         for cursor in self._top:
             if cursor.kind not in (K.FUNCTION_DECL, K.VAR_DECL):
                 continue
-            if not lib.clang_Location_isFromMainFile(lib.clang_getCursorLocation(cursor)):
+            if not self._decls.is_own(cursor):
                 continue
             if cursor.kind == K.VAR_DECL:
                 self._static(cursor)

@@ -48,6 +48,10 @@ class CXSourceRange(Structure):
     _fields_ = (("p0", c_void_p), ("p1", c_void_p), ("begin", c_uint), ("end", c_uint))
 
 
+class CXToken(Structure):
+    _fields_ = (("int_data", c_uint * 4), ("ptr_data", c_void_p))
+
+
 class CXUnsavedFile(Structure):
     _fields_ = (("name", c_char_p), ("contents", c_char_p), ("length", ctypes.c_ulong))
 
@@ -92,7 +96,7 @@ _FUNCTIONS: dict[str, tuple[list[Any], Any]] = {
     "clang_isVolatileQualifiedType": ([CXType], c_uint),
     "clang_getEnumConstantDeclValue": ([CXCursor], c_longlong),
     "clang_Cursor_getStorageClass": ([CXCursor], c_int),
-    "clang_Cursor_isAnonymous": ([CXCursor], c_uint),
+    "clang_Cursor_isAnonymousRecordDecl": ([CXCursor], c_uint),
     "clang_Cursor_getVarDeclInitializer": ([CXCursor], CXCursor),
     "clang_Cursor_getNumArguments": ([CXCursor], c_int),
     "clang_Cursor_getArgument": ([CXCursor, c_uint], CXCursor),
@@ -107,6 +111,15 @@ _FUNCTIONS: dict[str, tuple[list[Any], Any]] = {
         [CXSourceLocation, POINTER(c_void_p), _OUT_UINT, _OUT_UINT, _OUT_UINT],
         None,
     ),
+    "clang_getRangeStart": ([CXSourceRange], CXSourceLocation),
+    "clang_getRange": ([CXSourceLocation, CXSourceLocation], CXSourceRange),
+    "clang_tokenize": (
+        [c_void_p, CXSourceRange, POINTER(POINTER(CXToken)), POINTER(c_uint)],
+        None,
+    ),
+    "clang_getTokenSpelling": ([c_void_p, CXToken], CXString),
+    "clang_getTokenLocation": ([c_void_p, CXToken], CXSourceLocation),
+    "clang_disposeTokens": ([c_void_p, POINTER(CXToken), c_uint], None),
     "clang_Location_isFromMainFile": ([CXSourceLocation], c_int),
     "clang_getFileName": ([c_void_p], CXString),
     "clang_getCString": ([CXString], c_char_p),

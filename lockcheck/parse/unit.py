@@ -69,7 +69,7 @@ class ParsedUnit:
             os.chdir(here)
         if status != 0 or not handle.value:
             raise ParseFailure(f"libclang could not parse it (status {status})")
-        self._handle: c_void_p | None = handle
+        self.handle: c_void_p | None = handle
         self.cursor = lib.clang_getTranslationUnitCursor(handle)
         self.errors = tuple(self._errors(root))
         self.headers: tuple[str, ...] = tuple(self._headers())
@@ -77,8 +77,8 @@ class ParsedUnit:
     def _errors(self, root: Path) -> list[tuple[str, int, str]]:
         lib = self._lib
         found: list[tuple[str, int, str]] = []
-        for number in range(lib.clang_getNumDiagnostics(self._handle)):
-            diagnostic = lib.clang_getDiagnostic(self._handle, number)
+        for number in range(lib.clang_getNumDiagnostics(self.handle)):
+            diagnostic = lib.clang_getDiagnostic(self.handle, number)
             if lib.clang_getDiagnosticSeverity(diagnostic) >= _ERROR_SEVERITY:
                 file = c_void_p()
                 line, column, offset = c_uint(), c_uint(), c_uint()
@@ -107,13 +107,13 @@ class ParsedUnit:
         def visit(file: int, _stack: Any, _depth: int, _data: Any) -> None:
             names.append(text_of(self._lib.clang_getFileName(file)))
 
-        self._lib.clang_getInclusions(self._handle, libclang.INCLUSION_VISITOR(visit), None)
+        self._lib.clang_getInclusions(self.handle, libclang.INCLUSION_VISITOR(visit), None)
         return names
 
     def close(self) -> None:
-        if self._handle is not None:
-            self._lib.clang_disposeTranslationUnit(self._handle)
-            self._handle = None
+        if self.handle is not None:
+            self._lib.clang_disposeTranslationUnit(self.handle)
+            self.handle = None
 
     def __enter__(self) -> ParsedUnit:
         return self

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from lowering import callee_name, events, lower_function, paths
 
-_CONSTANT_TWICE = "libclang shows the operator of a constant expression twice, nested in itself"
 
 
 def code_paths(folder: Path, body: str, parameters: str = "int n") -> set[str]:
@@ -50,9 +49,6 @@ def test_loops(tmp_path: Path, body: str, expected: set[str]) -> None:
         ("for (d();;) { if (c()) break; } return 0;", {"d c =0", "d c c =0"}),
         ("for (; a(), b();) c(); return 0;", {"a b =0", "a b c a b =0"}),
     ],
-)
-@pytest.mark.xfail(
-    strict=True, reason="absent parts of a for loop are told by their form: a call counts as a test"
 )
 def test_loops_with_a_call_beside_an_absent_part(
     tmp_path: Path, body: str, expected: set[str]
@@ -116,7 +112,7 @@ def test_case_labels_share_a_block_and_ranges_are_kept(tmp_path: Path) -> None:
     ("label", "low", "high"),
     [
         *(
-            pytest.param(*values, marks=pytest.mark.xfail(strict=True, reason=_CONSTANT_TWICE))
+            pytest.param(*values)
             for values in (
                 ("-22", -22, -22),
                 ("-5 ... -2", -5, -2),
@@ -163,7 +159,6 @@ def test_computed_goto_reaches_every_label(tmp_path: Path) -> None:
     assert code_paths(tmp_path, body) == {"a =1", "=2"}
 
 
-@pytest.mark.xfail(strict=True, reason="labels are told apart by name only")
 def test_local_labels_of_one_name_are_two(tmp_path: Path) -> None:
     body = """
         { __label__ out; if (n) goto out; a(); out: ; }
@@ -173,9 +168,6 @@ def test_local_labels_of_one_name_are_two(tmp_path: Path) -> None:
     assert code_paths(tmp_path, body) == {"=0", "a =0", "b =0", "a b =0"}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a label that no goto names is taken for a target of every asm statement"
-)
 def test_label_whose_address_is_taken_is_no_target_of_a_plain_asm(tmp_path: Path) -> None:
     # The kernel's _THIS_IP_, which every lockdep annotation contains.
     body = """
@@ -229,9 +221,6 @@ def test_cleanups_run_on_every_way_out(tmp_path: Path, body: str, expected: set[
     assert all(path.count("drop") <= path.count("a") for path in got)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a label keeps no count of the cleanups that are due before it"
-)
 def test_goto_back_over_a_declaration_runs_its_cleanup(tmp_path: Path) -> None:
     body = "again: ; int x __cleanup(drop) = a(); if (b()) goto again; return 0;"
 
