@@ -9,7 +9,7 @@ from lockcheck.facts.ir import UNKNOWN, Expr, Function
 from lockcheck.lockstate.solver import At, Oracle, Return, Solved, Solver
 from lockcheck.lockstate.state import Fact, State
 from lockcheck.lockstate.summary import NO_SUMMARY, Condition, Exit, Summary
-from lockcheck.lockstate.terms import is_entry_term, lock_class, root
+from lockcheck.lockstate.terms import is_entry_term, is_small, lock_class, object_root, root
 from lockcheck.models.loader import FunctionModel
 
 MAX_GUARD = 6  # conditions that a guard keeps
@@ -32,12 +32,15 @@ class Analysis:
             summary=self.summary,
             targets=self._targets,
             effects=program.effects,
+            is_new=self._is_new_result,
+            publishes=self._passing_publishes,
             watched=self._watched,
         )
         self._solved: dict[str, Solved] = {}
         self._summaries: dict[str, Summary] = {}
         self._in_progress: set[str] = set()
         self._fresh: dict[str, bool] = {}
+        self._published: dict[tuple[str, int], bool] = {}
         self.unsettled: set[str] = set()
 
     def _targets(self, key: str, number: int) -> tuple[str, ...]:
@@ -132,18 +135,64 @@ class Analysis:
 
     # -- freshness -----------------------------------------------------------------------------
 
-    def is_fresh(self, key: str, term: Expr) -> bool:
-        """Whether a term in `key` hangs on an object that this function got from an allocator.
+    def is_unshared(self, key: str, state: State, term: Expr) -> bool:
+        """Whether a place in `key` lies in an object that nobody else has been told of yet."""
+        place = object_root(term)
+        return place[0] == "c" and place not in state.shared and self._is_new_result(key, place[1])
 
-        IMPRECISE: the object counts as unshared in all of the function that allocated it.
-        """
-        place = root(term)
-        if place[0] != "c":
-            return False
-        call = self.program.calls[key].get(place[1])
+    def _is_new_result(self, key: str, number: int) -> bool:
+        """Whether a call returns a newly allocated object."""
+        call = self.program.calls[key].get(number)
         if call is None or not call.targets:
             return False
         return all(self.returns_fresh(target) for target in call.targets)
+
+    def publishes(self, key: str, index: int) -> bool:
+        """Whether a function may make the object of its parameter `index` known to others.
+
+        It stores a pointer to it outside the object itself, or gives it to a function that does.
+        A function that was not read, and has no model, does.
+        """
+        if self.program.model(key) is not None:
+            return False
+        known = self._published.get((key, index))
+        if known is not None:
+            return known
+        if key not in self.program.functions:
+            return True
+        self._published[key, index] = False  # recursion
+        mine: Expr = ("p", index)
+        solved = self.solved(key)
+        found = any(
+            event[0] == "S"
+            and object_root(at.terms[1]) == mine
+            and object_root(at.terms[0]) not in (mine, *_locals_only(at.terms[0]))
+            for event, ats in solved.accesses
+            for at in ats
+        )
+        if not found:
+            for number, ats in solved.calls.items():
+                passed = {
+                    (position, term == mine)
+                    for at in ats
+                    for position, term in enumerate(at.terms[1:])
+                    if object_root(term) == mine
+                }
+                if any(self._passing_publishes(key, number, *p) for p in passed):
+                    found = True
+                    break
+        self._published[key, index] = found
+        return found
+
+    def _passing_publishes(self, key: str, number: int, position: int, whole: bool) -> bool:
+        """Whether a call makes known the object that it is given: `whole`, or a member of it."""
+        call = self.program.calls[key][number]
+        for target in call.targets:
+            if target not in self.program.functions and not whole:
+                continue  # IMPRECISE: a member given to an unknown function is being set up
+            if self.publishes(target, position):
+                return True
+        return not call.targets and whole
 
     def returns_fresh(self, key: str) -> bool:
         """Whether a function returns a new object (or NULL, or an error)."""
@@ -163,7 +212,7 @@ class Analysis:
         for value in values:
             if value[0] == "k":
                 continue
-            if value[0] == "c" and self.is_fresh(key, value):
+            if value[0] == "c" and self._is_new_result(key, value[1]):
                 some = True
                 continue
             if value[0] == "c" or value[0] in ("p", "phi", "u", "l", "f"):
@@ -178,13 +227,19 @@ class Analysis:
 
     def is_entry_value(self, state: State, term: Expr) -> bool:
         """Whether a term still says what it said at entry: nothing it loads was stored since."""
-        if not is_entry_term(term):
+        if not is_entry_term(term) or not is_small(term):
             return False
         return not state.stored or not self.program.effects.read_by(term) & state.stored
 
     def entry_guard(self, state: State) -> tuple[Condition, ...]:
         """What branches have said so far about the values at entry, nearest to them first."""
         return _guard(state, lambda term: self.is_entry_value(state, term))
+
+
+def _locals_only(address: Expr) -> tuple[Expr, ...]:
+    """The root of an address that lies in a local variable."""
+    place = object_root(address)
+    return (place,) if place[0] == "v" else ()
 
 
 def _guard(state: State, is_entry: Callable[[Expr], bool]) -> tuple[Condition, ...]:

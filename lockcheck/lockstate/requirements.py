@@ -21,12 +21,15 @@ from lockcheck.lockstate.state import Held, State
 from lockcheck.lockstate.summary import Condition
 from lockcheck.lockstate.terms import (
     is_entry_term,
+    is_small,
     lock_class,
+    object_root,
     substitute,
     surely_different,
 )
 from lockcheck.models.loader import READ
 
+MAX_SIBLING_LEVELS = 4  # how far up it is looked for a caller that takes the lock
 MAX_NODES = 4000  # function contexts looked at for one obligation
 
 
@@ -48,7 +51,7 @@ class Need(msgspec.Struct, frozen=True):
 class Context(msgspec.Struct, frozen=True):
     """A requirement at the entry of one function: one of `needs`, whenever `guard` holds.
 
-    datum: the object that is touched, in the function's names; None when it cannot be named.
+    datum: the parameter whose object is touched, None when it is no parameter's.
     opaque: whether the requirement also hangs on conditions that callers cannot be asked about.
     """
 
@@ -132,6 +135,7 @@ class Checker:
         self._unshared = unshared
         self._edges: dict[Context, list[Edge]] = {}
         self._publishers: dict[str, bool] = {}
+        self._met: dict[tuple[Context, int], bool] = {}
 
     # -- one place -----------------------------------------------------------------------------
 
@@ -165,7 +169,7 @@ class Checker:
             return True
         if self._publishes(function) and not marks & self._unshared.until:
             return True
-        return datum is not None and self._analysis.is_fresh(function, datum)
+        return datum is not None and self._analysis.is_unshared(function, state, datum)
 
     def _publishes(self, function: str) -> bool:
         known = self._publishers.get(function)
@@ -185,7 +189,7 @@ class Checker:
         return Context(
             function,
             tuple(_at_entry(need) for need in needs),
-            datum if datum is not None and is_entry_term(datum) else None,
+            _parameter_object(datum),
             self._analysis.entry_guard(at.state),
             _is_opaque(at.state),
         )
@@ -245,7 +249,7 @@ class Checker:
         above = Context(
             site.caller,
             tuple(_at_entry(need) for need in open_needs),
-            datum if datum is not None and is_entry_term(datum) else None,
+            _parameter_object(datum),
             tuple(guard),
             context.opaque or _is_opaque(state),
         )
@@ -283,6 +287,20 @@ class Checker:
                     queue.append(edge.above)
             self._enter(context, parents, violations, unproved)
         return Outcome(tuple(violations), tuple(dict.fromkeys(unproved)))
+
+    def _is_met(self, edge: Edge, levels: int = MAX_SIBLING_LEVELS) -> bool:
+        """Whether a caller meets a requirement: itself, or because all of its own callers do."""
+        if edge.verdict is Verdict.HELD:
+            return True
+        above = edge.above
+        if above is None or levels == 0 or self._program.reach(above.function) is Reach.CALLBACK:
+            return False
+        known = self._met.get((above, levels))
+        if known is None:
+            edges = [e for e in self.edges(above) if e.verdict is not Verdict.UNSHARED]
+            known = bool(edges) and all(self._is_met(e, levels - 1) for e in edges)
+            self._met[above, levels] = known
+        return known
 
     def _enter(
         self,
@@ -322,7 +340,7 @@ class Checker:
             contexts.append(at)
         path.reverse()
         contexts.reverse()
-        siblings = tuple(any(e.verdict is Verdict.HELD for e in self.edges(c)) for c in contexts)
+        siblings = tuple(any(self._is_met(e) for e in self.edges(c)) for c in contexts)
         evidence = tuple(e for edge in path for e in edge.evidence)
         return Violation(tuple(path), siblings, evidence)
 
@@ -372,9 +390,17 @@ def _find(locks: dict[Expr, Held], need: Need) -> Held | None:
     return best
 
 
+def _parameter_object(datum: Expr | None) -> Expr | None:
+    """The parameter in whose object a place lies: what callers can say is shared or not."""
+    if datum is None:
+        return None
+    place = object_root(datum)
+    return place if place[0] == "p" else None
+
+
 def _at_entry(need: Need) -> Need:
     """A need that callers understand: by class when its instance hangs on something local."""
-    if need.term is None or is_entry_term(need.term):
+    if need.term is None or (is_entry_term(need.term) and is_small(need.term)):
         return need
     return msgspec.structs.replace(need, term=None)
 

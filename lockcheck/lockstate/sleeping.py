@@ -87,12 +87,14 @@ class SleepAnalysis:
         args = at.terms[1:]
         model = self._program.model(target)
         if model is not None:
-            guard = self._primitive(model, at, args)
-            if guard is None or model.sleeps is None:
+            if model.sleeps is None:
                 return []
             because = model.sleeps.because
             lock = _lock_argument(model, self._program.calls[key][number].event[4])
-            return [SleepWay(guard, number, loc, target, slot, None, because, 1, lock)]
+            return [
+                SleepWay(guard, number, loc, target, slot, None, because, 1, lock)
+                for guard in self._primitive(model, at, args)
+            ]
         found: list[SleepWay] = []
         for way in self.ways(target):
             guard = self._lift(way.guard, at, args)
@@ -104,18 +106,31 @@ class SleepAnalysis:
 
     def _primitive(
         self, model: FunctionModel, at: At, args: tuple[Expr, ...]
-    ) -> tuple[Condition, ...] | None:
-        """The guard under which a primitive sleeps, None when it does not."""
+    ) -> list[tuple[Condition, ...]]:
+        """The guards under which a primitive sleeps, none when it does not."""
         sleeps = model.sleeps
         if sleeps is None:
-            return None
+            return []
         if sleeps.argument is None:
-            return self._analysis.entry_guard(at.state)
+            return [self._analysis.entry_guard(at.state)]
         if sleeps.argument >= len(args):
-            return None
+            return []
+        flags = args[sleeps.argument]
         mask = self._program.models.constants[sleeps.flag]
-        truth = _has_bits(args[sleeps.argument], mask)
-        bits = at.state.evaluate(("o", "&", args[sleeps.argument], ("k", mask)))
+        if flags[0] != "ite":
+            guard = self._with_flags(at, flags, mask)
+            return [] if guard is None else [guard]
+        guards: list[tuple[Condition, ...]] = []
+        for chosen, is_zero in ((flags[2], False), (flags[3], True)):
+            guard = self._with_flags(at, chosen, mask)
+            if guard is not None:
+                guards.append((*guard, Condition(flags[1], ("k", 0), is_zero)))
+        return guards
+
+    def _with_flags(self, at: At, flags: Expr, mask: int) -> tuple[Condition, ...] | None:
+        """The guard under which `flags` has the bits of `mask`, None when it has not."""
+        truth = _has_bits(flags, mask)
+        bits = at.state.evaluate(("o", "&", flags, ("k", mask)))
         if truth is None:
             truth = at.state.decide(bits)
         if truth is False:

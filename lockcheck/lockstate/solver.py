@@ -16,7 +16,7 @@ from lockcheck.callgraph.effects import StoreEffects
 from lockcheck.facts.ir import UNKNOWN, Event, Expr, Function
 from lockcheck.lockstate.state import State
 from lockcheck.lockstate.summary import Condition, Exit, Summary
-from lockcheck.lockstate.terms import lock_class, root, strip_lock, substitute
+from lockcheck.lockstate.terms import lock_class, object_root, root, strip_lock, substitute
 from lockcheck.models.loader import FunctionModel, LockEffect, Models
 
 MAX_STATES = 24  # lock states kept apart in one block
@@ -41,7 +41,8 @@ class Solved(NamedTuple):
     """A function's states where they matter.
 
     calls: call id → states right before the call.
-    accesses: (event, states right before it) of stores and reads outside locals.
+    accesses: (event, states right before it) of stores and reads outside locals; the terms are
+        the address and, for a store, the value.
     settled: false when the fixpoint ran out of its budget.
     """
 
@@ -59,6 +60,8 @@ class Oracle(NamedTuple):
     summary: Callable[[str], Summary]
     targets: Callable[[str, int], tuple[str, ...]]  # of an indirect call
     effects: StoreEffects
+    is_new: Callable[[str, int], bool]  # whether a call returns an object nobody else knows
+    publishes: Callable[[str, int, int, bool], bool]  # whether a call makes an argument known
     watched: frozenset[str]  # functions whose calls leave a mark in the state
 
 
@@ -186,6 +189,28 @@ class Solver:
         out.append((default, state))
         return out
 
+    # -- unshared objects ----------------------------------------------------------------------
+
+    def _share(self, state: State, address: Expr, value: Expr) -> None:
+        """A pointer to a new object that is stored anywhere but in locals or in itself."""
+        new = object_root(value)
+        if new[0] != "c" or new in state.shared:
+            return
+        place = object_root(address)
+        if place[0] != "v" and place != new:
+            state.shared |= {new}
+
+    def _share_arguments(self, state: State, number: int, args: tuple[Expr, ...]) -> None:
+        for index, arg in enumerate(args):
+            new = object_root(arg)
+            if new[0] != "c" or new in state.shared:
+                continue
+            key = self._function.key
+            if self._oracle.is_new(key, new[1]) and self._oracle.publishes(
+                key, number, index, arg == new
+            ):
+                state.shared |= {new}
+
     # -- events --------------------------------------------------------------------------------
 
     def _run(
@@ -205,7 +230,8 @@ class Solver:
                     address = current.evaluate(event[2])
                     value = current.evaluate(event[3])
                     if observe is not None and root(address)[0] != "v":
-                        observe(event, At(current.copy(), (address,)))
+                        observe(event, At(current.copy(), (address, value)))
+                    self._share(current, address, value)
                     current.assign(address, value)
                     if address[0] == "f":
                         current.stored |= self._oracle.effects.field(address[2])
@@ -226,8 +252,10 @@ class Solver:
         if observe is not None:
             observe(event, At(state.copy(), (callee, *args)))
         result: Expr = ("c", number)
+        self._share_arguments(state, number, args)
         state.facts.pop(result, None)
         state.env.pop(result, None)
+        state.shared -= {result}
         if callee[0] == "fn":
             key: str = callee[1]
             model = self._oracle.model(key)

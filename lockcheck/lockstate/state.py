@@ -8,10 +8,10 @@ from typing import NamedTuple
 from lockcheck.facts.folding import binary, is_address, negate, unary
 from lockcheck.facts.ir import UNKNOWN, Expr
 from lockcheck.lockstate.terms import (
-    MAX_DEPTH,
     container,
-    depth,
     field,
+    is_entry_term,
+    is_small,
     lock_class,
     surely_different,
 )
@@ -41,10 +41,11 @@ class State:
     env: address of a local (or part of one) → the term it holds.
     facts: term → what is known of its value.
     marks: names of watched functions that were called on the way (see solver.Oracle).
+    shared: results of calls whose object others may have come to know.
     stored: fields that may have been stored to since entry, as callgraph.effects numbers them.
     """
 
-    __slots__ = ("dropped", "env", "facts", "held", "marks", "stored")
+    __slots__ = ("dropped", "env", "facts", "held", "marks", "shared", "stored")
 
     def __init__(self) -> None:
         self.held: dict[Expr, Held] = {}
@@ -52,6 +53,7 @@ class State:
         self.env: dict[Expr, Expr] = {}
         self.facts: dict[Expr, Fact] = {}
         self.marks: frozenset[str] = frozenset()
+        self.shared: frozenset[Expr] = frozenset()
         self.stored = 0
 
     def copy(self) -> State:
@@ -61,6 +63,7 @@ class State:
         other.env = dict(self.env)
         other.facts = dict(self.facts)
         other.marks = self.marks
+        other.shared = self.shared
         other.stored = self.stored
         return other
 
@@ -85,8 +88,17 @@ class State:
             return expr
         if head == "p" or head == "phi":
             return self._known(expr)
+        if head == "ite":
+            return self._choose(expr)
         built = _compose(expr, self.evaluate)
         return self._known(built) if built[0] in ("o", "o1") else built
+
+    def _choose(self, expr: Expr) -> Expr:
+        test = self.evaluate(expr[1])
+        truth = self.decide(test)
+        if truth is None:
+            return ("ite", test, self.evaluate(expr[2]), self.evaluate(expr[3]))
+        return self.evaluate(expr[2] if truth else expr[3])
 
     def _known(self, term: Expr) -> Expr:
         """A constant, where branches have pinned the value to one."""
@@ -143,7 +155,7 @@ class State:
             stale = [key for key in self.env if key != place and _inside(key, place)]
             for key in stale:
                 del self.env[key]
-        self.env[address] = value if depth(value) <= MAX_DEPTH else UNKNOWN
+        self.env[address] = value if is_small(value) else UNKNOWN
 
     def _forget_memory(self, address: Expr) -> None:
         """A store to memory makes what branches said of that field stale."""
@@ -288,9 +300,11 @@ class State:
 
     def merge(self, other: State, block: int) -> bool:
         """Widen this state by another one with the same key; whether that changed anything."""
-        changed = bool(other.stored & ~self.stored)
+        changed = bool(other.stored & ~self.stored) or not other.shared <= self.shared
         self.stored |= other.stored
+        self.shared |= other.shared
         env = self.env
+        test: Expr | None = None
         for address, value in list(env.items()):
             theirs = other.env.get(address)
             if theirs == value:
@@ -300,7 +314,17 @@ class State:
                 changed = True
                 continue
             phi: Expr = ("phi", block, address)
-            if value != phi:
+            if value[0] == "k" and theirs[0] == "k":
+                test = test or _telling(self, other)
+                swapped = None if test is not None else _telling(other, self)
+                if test is not None:
+                    env[address] = ("ite", test, value, theirs)
+                elif swapped is not None:
+                    env[address] = ("ite", swapped, theirs, value)
+                if env[address][0] == "ite":
+                    changed = True
+                    continue
+            if value != phi and not _covers(value, theirs, other):
                 env[address] = phi
                 changed = True
         facts = self.facts
@@ -318,6 +342,25 @@ class State:
         return changed
 
 
+def _telling(one: State, other: State) -> Expr | None:
+    """An entry value that is nonzero in one state and zero in the other, if there is one."""
+    for term, fact in one.facts.items():
+        theirs = other.facts.get(term)
+        if theirs is None or theirs.equal != 0 or not _never_zero(fact):
+            continue
+        if is_entry_term(term):
+            return term
+    return None
+
+
+def _covers(value: Expr, theirs: Expr, other: State) -> bool:
+    """Whether a choice that was merged before says what the arriving state holds, too."""
+    if value[0] != "ite":
+        return False
+    truth = other.decide(value[1])
+    return truth is not None and theirs == value[2 if truth else 3]
+
+
 def _common(a: Fact, b: Fact | None) -> Fact | None:
     """What both facts imply."""
     if b is None:
@@ -333,11 +376,12 @@ def _common(a: Fact, b: Fact | None) -> Fact | None:
     return Fact(None, kept) if kept else None
 
 
-def _nonzero(a: Fact, b: Fact) -> Fact | None:
-    def never_zero(fact: Fact) -> bool:
-        return bool(fact.equal) if fact.equal is not None else 0 in fact.differs
+def _never_zero(fact: Fact) -> bool:
+    return bool(fact.equal) if fact.equal is not None else 0 in fact.differs
 
-    return Fact(None, frozenset({0})) if never_zero(a) and never_zero(b) else None
+
+def _nonzero(a: Fact, b: Fact) -> Fact | None:
+    return Fact(None, frozenset({0})) if _never_zero(a) and _never_zero(b) else None
 
 
 def _says_more(term: Expr) -> bool:

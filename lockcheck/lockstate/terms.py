@@ -8,6 +8,7 @@ Further roots appear here:
     ("phi", block, address) what a local holds after paths that disagree have met at `block`
     ("section", name)       a section without a lock object (RCU, interrupts off)
     ("class", lock class)   some lock of a class: the instance could not be followed
+    ("ite", test, a, b)     a if the entry value `test` is not zero, else b
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable, Container, Sequence
 from lockcheck.facts.folding import binary, negate, unary
 from lockcheck.facts.ir import UNKNOWN, Expr
 
-MAX_DEPTH = 14
+MAX_SIZE = 48  # nodes of a term that is still followed
 _LEAVES = frozenset({"v", "g", "k", "fn", "c", "u", "p", "phi", "section", "class", "off"})
 
 
@@ -64,6 +65,9 @@ def rebuild(term: Expr, leaf: Callable[[Expr], Expr | None]) -> Expr | None:
         if a is None:
             return None
         return negate(a) if term[1] == "!" else unary(term[1], a)
+    if head == "ite":
+        parts = [rebuild(part, leaf) for part in term[1:]]
+        return None if None in parts else ("ite", *parts)
     return None
 
 
@@ -100,22 +104,30 @@ def is_entry_term(term: Expr) -> bool:
         return is_entry_term(term[2]) and is_entry_term(term[3])
     if head == "o1":
         return is_entry_term(term[2])
+    if head == "ite":
+        return all(is_entry_term(part) for part in term[1:])
     if head == "i":
         return is_entry_term(term[1])
     return is_entry_term(term[1])
 
 
-def depth(term: Expr) -> int:
-    """How deeply a term nests."""
-    deepest = 1
-    level = [(term, 1)]
-    while level:
-        current, at = level.pop()
-        deepest = max(deepest, at)
-        for part in current[1:]:
-            if type(part) is tuple and part:
-                level.append((part, at + 1))
-    return deepest
+def object_root(term: Expr) -> Expr:
+    """The leaf that an address lies in; pointers are not followed."""
+    while term[0] in ("f", "i", "co"):
+        term = term[1]
+    return term
+
+
+def is_small(term: Expr) -> bool:
+    """Whether a term has few enough nodes to be carried on; recursion makes terms grow."""
+    left = MAX_SIZE
+    pending = [term]
+    while pending:
+        left -= 1
+        if left < 0:
+            return False
+        pending.extend(part for part in pending.pop()[1:] if type(part) is tuple and part)
+    return True
 
 
 def strip_lock(term: Expr, lock_records: Container[str]) -> Expr:
@@ -140,15 +152,21 @@ def lock_class(term: Expr) -> str | None:
 
 
 def surely_different(a: Expr, b: Expr) -> bool:
-    """Whether two lock terms name different objects: the same path from different parameters.
+    """Whether two lock terms name different objects, by the path to them.
 
-    UNSOUND: a function that is given the same object twice, see
-    fixtures/gfn-track-write/same_object_twice.c.
+    The same path from two parameters, or through two pointers that are fields of one object, as in
+    `move->from->lock` and `move->to->lock`.
+    IMPRECISE: the caller may have put the same object in both places.
     """
+    diverged = False
     while a[0] == b[0] and a[0] in ("f", "l", "co", "i"):
         if a[0] in ("f", "co") and a[2] != b[2]:
-            return False
+            if diverged or a[2].split(".", 1)[0] != b[2].split(".", 1)[0]:
+                return False
+            diverged = True
         a, b = a[1], b[1]
+    if diverged:
+        return a == b and a[0] in ("p", "g", "c")
     return a[0] == "p" and b[0] == "p" and a != b
 
 

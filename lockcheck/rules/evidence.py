@@ -132,7 +132,7 @@ class Evidencer:
         return Step(
             kind,
             self.location(function, evidence.held.loc),
-            f"{evidence.need.text} is {done} here, in {name_of(function)}()",
+            f"{evidence.need.text} is {done} here",
             nesting,
         )
 

@@ -22,6 +22,7 @@ from lockcheck.lockstate.requirements import (
     Violation,
 )
 from lockcheck.lockstate.terms import strip_lock
+from lockcheck.models.loader import EXCLUSIVE, READ
 from lockcheck.rules.accesses import Access, AccessFinder
 from lockcheck.rules.evidence import Evidencer, name_of
 from lockcheck.rules.model import GuardedData, LockPattern, Rule
@@ -89,7 +90,8 @@ class _GuardedCheck:
             return RuleResult([], self._notices, LedgerCount(self._rule.info.rule_id, 0, 0, 0))
         accesses = self._finder.find(data)
         if self._check.one_of:
-            write = read = self._choose(accesses)
+            write = self._choose(accesses)
+            read = tuple(lock._replace(mode=READ) for lock in write)
         else:
             write, read = self._bind_locks(self._check.write), self._bind_locks(self._check.read)
         obligations = self._obligations(accesses, write, read)
@@ -294,7 +296,7 @@ class _GuardedCheck:
         )
 
     def _kind(self, lock: BoundLock) -> str:
-        return self._program.models.lock_records.get(lock.pattern.tail, "exclusive")
+        return self._program.models.lock_records.get(lock.pattern.tail, EXCLUSIVE)
 
     def _access_text(self, access: Access, at_access: bool) -> str:
         place = self._evidence.spell(access.function, access.written)

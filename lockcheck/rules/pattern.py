@@ -82,9 +82,14 @@ class BoundPattern(msgspec.Struct, frozen=True):
             return term
         step = self.pattern.steps[count - 1]
         if isinstance(step, Element):
-            if term[0] != "i":
+            if term[0] == "l":
+                return self._match(term[1], count - 1)  # *p is p[0]
+            if term[0] == "o" and term[1] in ("+", "-"):
+                base = term[2]  # *(p + i) is p[i]
+            elif term[0] == "i":
+                base = term[1]
+            else:
                 return None
-            base = term[1]
             # An array of pointers is loaded from before the next index, an array of arrays is not.
             return self._match(base[1] if base[0] == "l" else base, count - 1)
         if term[0] != "f" or term[2] != self.fields[count - 1]:
