@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 from lockcheck.facts.ir import INIT, UNKNOWN, UPDATE, Expr, Function
 from lockcheck.lower.cfg import Scope
 from lockcheck.lower.decls import CLEANUP_MARK, Declarations, FunctionDecl
-from lockcheck.lower.expressions import ExpressionLowering, strip
+from lockcheck.lower.expressions import ExpressionLowering
 from lockcheck.lower.forloop import offset, semicolons
 from lockcheck.lower.initialisers import list_members
+from lockcheck.lower.lvalues import strip
 from lockcheck.lower.nodes import Node
 from lockcheck.parse import kinds as K
 from lockcheck.parse.libclang import text_of

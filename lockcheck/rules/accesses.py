@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from lockcheck.facts.ir import Expr
+from lockcheck.facts.ir import Event, Expr
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.solver import At
 from lockcheck.rules.pattern import BoundPattern
@@ -103,44 +103,49 @@ class AccessFinder:
         found: list[Access] = []
         solved = self._analysis.solved(key)
         for event, ats in solved.accesses:
+            write, how = _kind(event)
             for at in ats:
-                for pattern in patterns:
-                    base = pattern.match_inside(at.terms[0])
-                    if base is not None:
-                        write = event[0] == "S"
-                        how = event[4] if write else event[3]
-                        found.append(
-                            Access(
-                                key, event[1], pattern, _written(event[2], at.terms[0], pattern), base,
-                                write, how, at, (),
-                                key, event[1],
-                            )
-                        )  # fmt: skip
+                for pattern, base in _matches(patterns, at.terms[0]):
+                    written = _written(event[2], at.terms[0], pattern)
+                    found.append(
+                        Access(
+                            key, event[1], pattern, written, base, write, how, at, (), key, event[1]
+                        )
+                    )
         for number in sorted(solved.calls):
             for at in solved.calls[number]:
-                found.extend(self._passed(key, number, at, patterns))
+                for index, term in enumerate(at.terms[1:]):
+                    for pattern, base in _matches(patterns, term):
+                        found.extend(self._passed(key, number, at, index, pattern, base))
         return found
 
-    def _passed(self, key: str, number: int, at: At, patterns: list[BoundPattern]) -> list[Access]:
+    def _passed(
+        self, key: str, number: int, at: At, index: int, pattern: BoundPattern, base: Expr
+    ) -> list[Access]:
         """Accesses by the functions that a call gives the address of the datum to."""
         found: list[Access] = []
         call = self._program.calls[key][number]
-        for index, term in enumerate(at.terms[1:]):
-            for pattern in patterns:
-                base = pattern.match_inside(term)
-                if base is None:
-                    continue
-                loc, written = call.event[1], call.event[4][index]
-                for target in call.targets:
-                    step = HelperStep(key, loc, target)
-                    for inner in self._by_parameter(target, index, MAX_HELPERS):
-                        found.append(
-                            Access(
-                                key, loc, pattern, _written(written, term, pattern), base,
-                                inner.write, inner.how, at,
-                                (step, *inner.helpers), inner.function or key, inner.loc or loc,
-                            )
-                        )  # fmt: skip
+        loc = call.event[1]
+        written = _written(call.event[4][index], at.terms[1 + index], pattern)
+        for target in call.targets:
+            step = HelperStep(key, loc, target)
+            for inner in self._by_parameter(target, index, MAX_HELPERS):
+                helpers = (step, *inner.helpers)
+                where = (inner.function or key, inner.loc or loc)
+                found.append(
+                    Access(
+                        key,
+                        loc,
+                        pattern,
+                        written,
+                        base,
+                        inner.write,
+                        inner.how,
+                        at,
+                        helpers,
+                        *where,
+                    )
+                )
         return found
 
     def _by_parameter(self, key: str, index: int, depth: int) -> tuple[_ParameterAccess, ...]:
@@ -163,8 +168,7 @@ class AccessFinder:
         solved = self._analysis.solved(key)
         for event, ats in solved.accesses:
             if any(_hangs_on(at.terms[0], index) for at in ats):
-                write = event[0] == "S"
-                how = event[4] if write else event[3]
+                write, how = _kind(event)
                 found.setdefault((write, how), _ParameterAccess(write, how, (), key, event[1]))
         for number, ats in sorted(solved.calls.items()):
             call = self._program.calls[key][number]
@@ -184,6 +188,19 @@ class AccessFinder:
                         )
         self._parameters[key, index] = tuple(found.values())
         return self._parameters[key, index]
+
+
+def _kind(event: Event) -> tuple[bool, int]:
+    """Whether an access event writes, and its flags."""
+    return (True, event[4]) if event[0] == "S" else (False, event[3])
+
+
+def _matches(patterns: list[BoundPattern], address: Expr) -> Iterator[tuple[BoundPattern, Expr]]:
+    """The data that an address lies in, each with the metavariable's value."""
+    for pattern in patterns:
+        base = pattern.match_inside(address)
+        if base is not None:
+            yield pattern, base
 
 
 def _written(expr: Expr, term: Expr, pattern: BoundPattern) -> Expr:
