@@ -84,9 +84,8 @@ class _GuardedCheck:
         )
 
     def run(self) -> RuleResult:
-        data = [bound for p in self._check.data if (bound := self._bind(p)) is not None]
+        data = self._bind_data()
         if not data:
-            self._cannot_apply()
             return RuleResult([], self._notices, LedgerCount(self._rule.info.rule_id, 0, 0, 0))
         accesses = self._finder.find(data)
         if self._check.one_of:
@@ -100,57 +99,54 @@ class _GuardedCheck:
 
     # -- binding -------------------------------------------------------------------------------
 
-    def _bind(self, pattern: Pattern) -> BoundPattern | None:
-        try:
-            return bind(pattern, self._check.variables, self._program.records)
-        except (UnknownRecord, UnknownField):
-            return None
+    def _bind_data(self) -> list[BoundPattern]:
+        """The data under the names that they have in this tree; a notice for what has none."""
+        data: list[BoundPattern] = []
+        for names in self._check.data:
+            bound, reasons = self._bind_any(names)
+            data.extend(bound)
+            if not bound:
+                self._cannot_apply(reasons)
+        return data
 
     def _bind_locks(self, locks: Sequence[LockPattern]) -> tuple[BoundLock, ...]:
-        bound: list[BoundLock] = []
+        found: list[BoundLock] = []
         for lock in locks:
-            pattern = self._bind(lock.pattern)
-            if pattern is not None:
-                bound.append(BoundLock(pattern, lock.mode))
-        if locks and not bound:
-            self._cannot_apply(locks=True)
-        return tuple(bound)
+            bound, reasons = self._bind_any((lock.pattern,))
+            found.extend(BoundLock(pattern, lock.mode) for pattern in bound)
+            if not bound:
+                self._cannot_apply(reasons)
+        return tuple(found)
 
-    def _cannot_apply(self, locks: bool = False) -> None:
-        """Say why the rule does not apply: an error for a rule that the user asked for."""
-        patterns = (
-            [lock.pattern for lock in (*self._check.write, *self._check.read, *self._check.one_of)]
-            if locks
-            else list(self._check.data)
-        )
+    def _bind_any(self, names: Sequence[Pattern]) -> tuple[list[BoundPattern], list[str]]:
+        """The patterns that this tree knows, and why the others are unknown."""
+        bound: list[BoundPattern] = []
         reasons: list[str] = []
-        absent = True
-        for pattern in patterns:
+        for pattern in names:
             try:
-                bind(pattern, self._check.variables, self._program.records)
+                bound.append(bind(pattern, self._check.variables, self._program.records))
             except UnknownRecord as error:
                 reasons.append(f"no unit that was read uses struct {error.record}")
             except UnknownField as error:
                 reasons.append(str(error))
-                absent = False
+        return bound, reasons
+
+    def _cannot_apply(self, reasons: list[str]) -> None:
+        """Say what of the rule does not apply: an error for a rule that the user asked for."""
+        info = self._rule.info
         text = "; ".join(dict.fromkeys(reasons))
-        mine = self._rule.builtin
-        self._notices.append(
-            Notice(
-                Severity.NOTE if mine else Severity.ERROR,
-                "rule-not-applicable",
-                f"rule {self._rule.info.rule_id} was not checked: {text}",
-                None if mine else self._rule.info.file,
-                None,
-                None
-                if mine
-                else (
-                    "name the units that use it, or correct the struct's name"
-                    if absent
-                    else "correct the field's name, or list the field under its name in this tree"
-                ),
-            )
+        notice = Notice(
+            Severity.NOTE if self._rule.builtin else Severity.ERROR,
+            "rule-not-applicable",
+            f"rule {info.rule_id} was not checked in full: {text}",
+            None if self._rule.builtin else info.file,
+            None,
+            None
+            if self._rule.builtin
+            else "correct the name in the rule, or name the units that use it",
         )
+        if notice not in self._notices:
+            self._notices.append(notice)
 
     # -- obligations ---------------------------------------------------------------------------
 

@@ -147,7 +147,7 @@ def _guarded(top: Node, *, walks: bool) -> GuardedData:
             variables.update(parse_variables({name: node.string()}))
         except ValueError as error:
             raise node.error(str(error), remedy="e.g. slot: struct kvm_memory_slot *") from error
-    data = tuple(_pattern(item, variables) for item in top.items("data"))
+    data = tuple(_datum(item, variables) for item in top.items("data"))
     if not data:
         raise top.error("a rule about data needs 'data': a list of patterns")
     one_of = _locks(top, "one-lock-of", variables)
@@ -186,6 +186,17 @@ def _locks(top: Node, key: str, variables: Mapping[str, str]) -> tuple[LockPatte
             )
         )
     return tuple(locks)
+
+
+def _datum(item: Node, variables: Mapping[str, str]) -> tuple[Pattern, ...]:
+    """One guarded datum: a pattern, or `any-of` several, one for each kernel version."""
+    if not item.is_mapping():
+        return (_pattern(item, variables),)
+    item.only({"any-of"})
+    names = tuple(_pattern(name, variables) for name in item.items("any-of"))
+    if not names:
+        raise item.error("'any-of' needs a list of patterns")
+    return names
 
 
 def _pattern(node: Node, variables: Mapping[str, str]) -> Pattern:

@@ -27,6 +27,7 @@ class GuardedData(msgspec.Struct, frozen=True):
     """Data that may only be touched under a lock. Rule kinds guarded-data, walk-in-section.
 
     variables: metavariable → record tag.
+    data: what is guarded; each entry holds the names that it has in one tree or another.
     write, read: any one of these locks will do; empty: no lock is needed.
     one_of: exactly one of these guards everything: the one that the writers hold.
     lock_free: "once" (volatile reads), "test" (compared with NULL only).
@@ -34,7 +35,7 @@ class GuardedData(msgspec.Struct, frozen=True):
     """
 
     variables: dict[str, str]
-    data: tuple[Pattern, ...]
+    data: tuple[tuple[Pattern, ...], ...]
     write: tuple[LockPattern, ...]
     read: tuple[LockPattern, ...]
     one_of: tuple[LockPattern, ...]

@@ -31,9 +31,7 @@ def _lines(report: Report) -> list[str]:
 
 
 def _check(version: str, jobs: int, cache: str | None) -> Report:
-    return analyse(
-        Config(tree=kernel_tree(version), paths=DIRECTORIES, jobs=jobs, cache=cache)
-    )
+    return analyse(Config(tree=kernel_tree(version), paths=DIRECTORIES, jobs=jobs, cache=cache))
 
 
 @pytest.mark.parametrize("version", ["6.1", "6.12"])

@@ -236,18 +236,18 @@ WRONG: tuple[Variant, ...] = (
     Variant(
         "srcu_dropped",
         patch(
-            _WALK.replace("	idx = srcu_read_lock(&head->track_srcu);\n", "	idx = 0;\n").replace(
-                "	srcu_read_unlock(&head->track_srcu, idx);\n", ""
-            )
+            _WALK.replace(
+                "	idx = srcu_read_lock(&head->track_srcu);\n", "	idx = 0;\n"
+            ).replace("	srcu_read_unlock(&head->track_srcu, idx);\n", "")
         ),
         (_UNWALKED,),
     ),
     Variant(
         "srcu_of_the_vm_instead",
         patch(
-            _WALK.replace("srcu_read_lock(&head->track_srcu)", "srcu_read_lock(&kvm->srcu)").replace(
-                "srcu_read_unlock(&head->track_srcu", "srcu_read_unlock(&kvm->srcu"
-            )
+            _WALK.replace(
+                "srcu_read_lock(&head->track_srcu)", "srcu_read_lock(&kvm->srcu)"
+            ).replace("srcu_read_unlock(&head->track_srcu", "srcu_read_unlock(&kvm->srcu")
         ),
         (_UNWALKED,),
     ),
@@ -264,9 +264,10 @@ WRONG: tuple[Variant, ...] = (
     Variant(
         "rcu_instead_of_srcu",
         patch(
-            _WALK.replace("	idx = srcu_read_lock(&head->track_srcu);\n", "	idx = 0;\n	rcu_read_lock();\n").replace(
-                "	srcu_read_unlock(&head->track_srcu, idx);\n", "	rcu_read_unlock();\n"
-            )
+            _WALK.replace(
+                "	idx = srcu_read_lock(&head->track_srcu);\n",
+                "	idx = 0;\n	rcu_read_lock();\n",
+            ).replace("	srcu_read_unlock(&head->track_srcu, idx);\n", "	rcu_read_unlock();\n")
         ),
         (_UNWALKED,),
     ),
@@ -416,9 +417,7 @@ WRONG: tuple[Variant, ...] = (
     ),
     _sleeps("gfp_kernel_in_the_hook", "kfree(kzalloc(64, GFP_KERNEL));", "kzalloc()"),
     _sleeps("two_calls_deep", "kvmgt_remember_slot(info);", "kzalloc()", _TWO_DEEP),
-    _sleeps(
-        "flags_by_parameter", "kvmgt_remember_slot(info, GFP_KERNEL);", "kzalloc()", _BY_FLAGS
-    ),
+    _sleeps("flags_by_parameter", "kvmgt_remember_slot(info, GFP_KERNEL);", "kzalloc()", _BY_FLAGS),
     _sleeps(
         "behind_a_second_pointer",
         "kvmgt_ops->forget(info);",

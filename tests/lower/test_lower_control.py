@@ -8,7 +8,6 @@ import pytest
 from lowering import callee_name, events, lower_function, paths
 
 
-
 def code_paths(folder: Path, body: str, parameters: str = "int n") -> set[str]:
     return paths(lower_function(folder, f"int f({parameters}) {{ {body} }}"))
 
