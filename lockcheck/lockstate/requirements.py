@@ -355,7 +355,7 @@ def _either_mode(edges: list[Edge]) -> list[Edge]:
 
     The caller chose the mode by a condition, and the callee tells the cases apart by data: which
     page it is, not which flag. No path is known on which the two disagree, so it is no violation;
-    see fixtures/gfn-track-write/mode_follows_data.c.
+    see fixtures/gfn-track-write/good_mode_follows_data.c.
     """
     if not any(edge.verdict is Verdict.HELD for edge in edges):
         return edges
