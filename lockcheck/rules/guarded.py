@@ -73,7 +73,7 @@ class _GuardedCheck:
         self._program: Program = analysis.program
         self._finder = finder
         self._evidence = Evidencer(self._program)
-        self._notices: list[Notice] = []
+        self._unknown: list[str] = []  # what the rule names and the tree does not have
         unshared = check.unshared
         callbacks: set[str] = set()
         for field in unshared.callbacks:
@@ -86,7 +86,9 @@ class _GuardedCheck:
     def run(self) -> RuleResult:
         data = self._bind_data()
         if not data:
-            return RuleResult([], self._notices, LedgerCount(self._rule.info.rule_id, 0, 0, 0))
+            return RuleResult(
+                [], self._notices(False), LedgerCount(self._rule.info.rule_id, 0, 0, 0)
+            )
         accesses = self._finder.find(data)
         if self._check.one_of:
             write = self._choose(accesses)
@@ -95,7 +97,7 @@ class _GuardedCheck:
             write, read = self._bind_locks(self._check.write), self._bind_locks(self._check.read)
         obligations = self._obligations(accesses, write, read)
         findings = self._findings(obligations)
-        return RuleResult(findings, self._notices, self._ledger(obligations))
+        return RuleResult(findings, self._notices(True), self._ledger(obligations))
 
     # -- binding -------------------------------------------------------------------------------
 
@@ -106,7 +108,7 @@ class _GuardedCheck:
             bound, reasons = self._bind_any(names)
             data.extend(bound)
             if not bound:
-                self._cannot_apply(reasons)
+                self._unknown.extend(reasons)
         return data
 
     def _bind_locks(self, locks: Sequence[LockPattern]) -> tuple[BoundLock, ...]:
@@ -115,7 +117,7 @@ class _GuardedCheck:
             bound, reasons = self._bind_any((lock.pattern,))
             found.extend(BoundLock(pattern, lock.mode) for pattern in bound)
             if not bound:
-                self._cannot_apply(reasons)
+                self._unknown.extend(reasons)
         return tuple(found)
 
     def _bind_any(self, names: Sequence[Pattern]) -> tuple[list[BoundPattern], list[str]]:
@@ -131,22 +133,26 @@ class _GuardedCheck:
                 reasons.append(str(error))
         return bound, reasons
 
-    def _cannot_apply(self, reasons: list[str]) -> None:
+    def _notices(self, checked: bool) -> list[Notice]:
         """Say what of the rule does not apply: an error for a rule that the user asked for."""
+        if not self._unknown:
+            return []
         info = self._rule.info
-        text = "; ".join(dict.fromkeys(reasons))
-        notice = Notice(
-            Severity.NOTE if self._rule.builtin else Severity.ERROR,
-            "rule-not-applicable",
-            f"rule {info.rule_id} was not checked in full: {text}",
-            None if self._rule.builtin else info.file,
-            None,
-            None
-            if self._rule.builtin
-            else "correct the name in the rule, or name the units that use it",
-        )
-        if notice not in self._notices:
-            self._notices.append(notice)
+        text = "; ".join(dict.fromkeys(self._unknown))
+        extent = "checked in part only" if checked else "not checked"
+        if self._rule.builtin:
+            message = f"rule {info.rule_id} was {extent}: {text}"
+            return [Notice(Severity.NOTE, "rule-not-applicable", message)]
+        return [
+            Notice(
+                Severity.ERROR,
+                "rule-not-applicable",
+                f"rule {info.rule_id} was {extent}: {text}",
+                info.file,
+                None,
+                "correct the name in the rule, or name the units that use it",
+            )
+        ]
 
     # -- obligations ---------------------------------------------------------------------------
 
