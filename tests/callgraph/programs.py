@@ -54,9 +54,10 @@ int mutex_trylock(struct mutex *m); int mutex_lock_interruptible(struct mutex *m
 void down_read(struct rw_semaphore *s); void up_read(struct rw_semaphore *s);
 void down_write(struct rw_semaphore *s); void up_write(struct rw_semaphore *s);
 void downgrade_write(struct rw_semaphore *s);
-int srcu_read_lock(struct srcu_struct *s); void srcu_read_unlock(struct srcu_struct *s, int index);
+int srcu_read_lock(struct srcu_struct *s); void srcu_read_unlock(struct srcu_struct *s, int i);
 void __rcu_read_lock(void); void __rcu_read_unlock(void);
-void bit_spin_lock(int bit, unsigned long *word); void bit_spin_unlock(int bit, unsigned long *word);
+void bit_spin_lock(int bit, unsigned long *word);
+void bit_spin_unlock(int bit, unsigned long *word);
 
 static __always_inline void spin_lock(spinlock_t *l) { _raw_spin_lock(&l->rlock); }
 static __always_inline void spin_unlock(spinlock_t *l) { _raw_spin_unlock(&l->rlock); }
@@ -175,11 +176,14 @@ def held(found: Analysis, function: str = "f") -> dict[int, set[Lockset]]:
     return seen
 
 
-def held_in(folder: Path, body: str, parameters: str = "struct thing *t", before: str = ""):
+def held_in(
+    folder: Path, body: str, parameters: str = "struct thing *t", before: str = ""
+) -> dict[int, set[Lockset]]:
     """`held` of a function with this body, after the declarations `before`."""
     found = analysis(folder, f"{before}\nint f({parameters})\n{{ {body}\nreturn 0; }}\n")
+    seen = held(found)
     assert not found.unsettled
-    return held(found)
+    return seen
 
 
 def returned_locks(found: Analysis, function: str = "f") -> set[Lockset]:
