@@ -179,6 +179,7 @@ def _absolute(root: Path, result: UnitResult) -> list[str]:
 
 def _take(result: UnitResult, facts: dict[str, UnitFacts], notices: list[Notice]) -> None:
     if result.facts is None:
+        facts.pop(result.job.file, None)  # else a unit that is read again would be read for ever
         notices.append(
             Notice(
                 Severity.ERROR,
@@ -186,7 +187,7 @@ def _take(result: UnitResult, facts: dict[str, UnitFacts], notices: list[Notice]
                 f"this unit was not read: {result.failure}",
                 result.job.file,
                 None,
-                "check that the tree is prepared (make prepare) and that the file compiles",
+                result.remedy,
             )
         )
         return

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pebble import ProcessExpired, ProcessPool
+from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from lockcheck.facts.ir import UnitFacts
 from lockcheck.lower.nodes import TreeReader
@@ -19,6 +21,10 @@ from lockcheck.parse import libclang
 from lockcheck.parse.unit import ParsedUnit, ParseFailure
 
 UNIT_SECONDS = 300  # a unit that takes longer hangs
+CONSTS.sleep_unit = 0.02  # the pool looks for results and for dead workers that often
+
+_COMPILES = "check that the tree is prepared (make prepare) and that the file compiles"
+_REPORT = "please report this with the file; the other units were read"
 
 
 class UnitJob(NamedTuple):
@@ -30,11 +36,12 @@ class UnitJob(NamedTuple):
 
 
 class UnitResult(NamedTuple):
-    """Facts, or why there are none."""
+    """Facts, or why there are none and what to do about that."""
 
     job: UnitJob
     facts: UnitFacts | None
-    failure: str
+    failure: str = ""
+    remedy: str = ""
 
 
 class _Setup(NamedTuple):
@@ -74,6 +81,9 @@ _worker: _Worker | None = None
 
 def _initialise(setup: _Setup) -> None:
     global _worker
+    # A crash ends the worker, and the pool tells of it. libclang's own handler would print a page
+    # and go on with an index that nobody vouches for.
+    os.environ["LIBCLANG_DISABLE_CRASH_RECOVERY"] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     gc.disable()  # facts are acyclic and live until they are sent
     _worker = _Worker(setup)
@@ -98,9 +108,6 @@ def read_units(
     or cannot be parsed at all gives a result with `failure`; the others go on.
     """
     setup = _Setup(root, overlay, opaque, lowered)
-    if processes == 1 and len(jobs) == 1:
-        yield _run_here(_Worker(setup), jobs[0])
-        return
     with ProcessPool(
         max_workers=min(processes, len(jobs)) or 1,
         initializer=_initialise,
@@ -112,10 +119,6 @@ def read_units(
         except BaseException:
             pool.stop()  # type: ignore[no-untyped-call]  # Ctrl-C, or the consumer gave up: end the children now
             raise
-
-
-def _run_here(worker: _Worker, job: UnitJob) -> UnitResult:
-    return _result(job, lambda: worker.run(job))
 
 
 def _collect(pool: ProcessPool, jobs: Sequence[UnitJob], ahead: int) -> Iterator[UnitResult]:
@@ -132,16 +135,26 @@ def _collect(pool: ProcessPool, jobs: Sequence[UnitJob], ahead: int) -> Iterator
 
 
 def _result(job: UnitJob, outcome: Callable[[], UnitFacts]) -> UnitResult:
+    """What came of one unit. Whatever goes wrong with it leaves the others alone."""
     try:
-        return UnitResult(job, outcome(), "")
+        return UnitResult(job, outcome())
     except ParseFailure as error:
-        return UnitResult(job, None, str(error))
+        return UnitResult(job, None, str(error), _COMPILES)
     except ProcessExpired as error:
-        return UnitResult(job, None, f"the worker that read it died ({_cause(error)})")
+        remedy = _REPORT
+        if error.exitcode == -signal.SIGKILL:
+            remedy = "if memory ran out, read fewer units at a time (-j N)"
+        return UnitResult(job, None, f"the worker that read it died ({_cause(error)})", remedy)
     except TimeoutError:
-        return UnitResult(job, None, f"it took longer than {UNIT_SECONDS} s")
-    except RecursionError:
-        return UnitResult(job, None, "its expressions nest too deeply")
+        return UnitResult(job, None, f"it took longer than {UNIT_SECONDS} s", _REPORT)
+    except Exception as error:
+        # ctypes wraps a RecursionError in a callback in an error of its own.
+        if isinstance(error, RecursionError) or "RecursionError" in str(error):
+            return UnitResult(job, None, "its expressions nest too deeply", _REPORT)
+        if os.environ.get("LOCKCHECK_DEBUG", "0") not in ("", "0"):
+            traceback.print_exception(error)
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        return UnitResult(job, None, f"lockcheck failed on it ({what})", _REPORT)
 
 
 def _cause(error: ProcessExpired) -> str:
