@@ -7,7 +7,9 @@ what is held.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from lockcheck.callgraph.program import Program
 from lockcheck.facts.ir import Expr, UnitFacts
@@ -80,6 +82,11 @@ struct thing {
 _ARGUMENTS = ("-std=gnu11", "--target=x86_64-linux-gnu", "-O2", "-Wno-everything")
 
 
+@cache
+def _index() -> Any:
+    return libclang.load().clang_createIndex(0, 0)
+
+
 def units(
     folder: Path, sources: dict[str, str], headers: dict[str, str] | None = None
 ) -> list[UnitFacts]:
@@ -93,8 +100,7 @@ def units(
     found: list[UnitFacts] = []
     for name in sources:
         arguments = [*_ARGUMENTS, "-include", "prelude.h", "-I", str(root)]
-        index = libclang.load().clang_createIndex(0, 0)
-        with ParsedUnit(index, root, name, root, arguments, {}) as parsed:
+        with ParsedUnit(_index(), root, name, root, arguments, {}) as parsed:
             assert parsed.errors == ()
             lowering = UnitLowering(parsed, root, reader, lowered, frozenset(models.functions))
             found.append(lowering.lower())
