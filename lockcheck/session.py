@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from lockcheck.callgraph.program import Program
 from lockcheck.config import Config
-from lockcheck.errors import LockcheckError, Notice, Severity
+from lockcheck.errors import Notice, Severity
 from lockcheck.facts.ir import UnitFacts
 from lockcheck.facts.store import FactStore, FileHashes, unit_key
 from lockcheck.findings.model import Report, TreeInfo
@@ -23,8 +23,7 @@ from lockcheck.rules.engine import check_rules
 from lockcheck.rules.loader import load_rules
 from lockcheck.source.commands import CommandSet, load_commands
 from lockcheck.source.overlay import build_overlay
-
-SUPPORTED_ARCHITECTURES = frozenset({"x86"})
+from lockcheck.source.tree import check_architecture
 
 
 class _Read(NamedTuple):
@@ -42,6 +41,7 @@ def analyse(config: Config, progress: Progress | None = None) -> Report:
     """
     progress = progress or SilentProgress()
     started = _now()
+    check_architecture(config.tree)
     rules = load_rules(config.rules)
     models = load_models()
     check_constants(models)
@@ -50,7 +50,7 @@ def analyse(config: Config, progress: Progress | None = None) -> Report:
         if config.suppressions is None
         else load_suppressions(Path(config.suppressions), {r.info.rule_id for r in rules})
     )
-    notices: list[Notice] = list(_architecture(config))
+    notices: list[Notice] = []
     progress.begin("compile commands", None)
     commands = load_commands(config.tree, config.paths)
     progress.end()
@@ -88,20 +88,6 @@ def analyse(config: Config, progress: Progress | None = None) -> Report:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _architecture(config: Config) -> Iterable[Notice]:
-    """Refuse a tree whose assembly and headers nobody has tried."""
-    arch = config.tree.arch
-    if arch not in SUPPORTED_ARCHITECTURES:
-        raise LockcheckError(
-            f"the tree is configured for {arch}; lockcheck reads trees configured for "
-            + ", ".join(sorted(SUPPORTED_ARCHITECTURES)),
-            file=str(config.tree.build / ".config"),
-            remedy="configure a build directory for x86 "
-            "(make O=DIR ARCH=x86_64 defconfig prepare) and name it with --build",
-        )
-    return ()
 
 
 # -- reading units ---------------------------------------------------------------------------------

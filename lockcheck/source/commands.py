@@ -180,6 +180,11 @@ def database_file(tree: KernelTree) -> Path | None:
 
 
 def _resolve_path(tree: KernelTree, path: str) -> str:
+    if not path:
+        # A shell variable that was not set must not mean the whole tree.
+        raise LockcheckError(
+            "one of the PATHS is empty", remedy="leave it out to check every unit of the tree"
+        )
     file = next((p for p in _candidates(tree, path) if p.exists()), None)
     if file is None:
         raise LockcheckError(
@@ -231,6 +236,16 @@ def _stale_configuration(tree: KernelTree) -> Notice:
 
 def _add_database(collection: _Collection, database: Path) -> None:
     entries = _read_database(database)
+    if _is_older_than_configuration(collection.tree, database):
+        collection.notices.append(
+            Notice(
+                Severity.WARNING,
+                "stale-database",
+                f"{database} is older than the configuration: units that were enabled or added "
+                "since are not in it",
+                remedy=f"make {DATABASE} anew, or remove it and kbuild is asked",
+            )
+        )
     for entry in entries:
         directory = os.path.normpath(database.parent / entry.directory)
         for words in _entry_words(entry):
@@ -240,11 +255,19 @@ def _add_database(collection: _Collection, database: Path) -> None:
             Notice(
                 Severity.WARNING,
                 "database-unused",
-                f"{database} has {len(entries)} entries, none of them a kernel C file below "
-                "the paths that were asked for; kbuild is asked instead",
-                remedy=f"make {DATABASE} anew, in the build directory",
+                f"{database} has no command for a kernel C file below the paths that were asked "
+                f"for (entries in it: {len(entries)}); kbuild is asked instead",
+                remedy=f"make {DATABASE} anew, in the build directory, or remove it",
             )
         )
+
+
+def _is_older_than_configuration(tree: KernelTree, database: Path) -> bool:
+    try:
+        made = (tree.build / "include" / "config" / "auto.conf").stat().st_mtime
+        return database.stat().st_mtime < made
+    except OSError:
+        return False
 
 
 def _entry_words(entry: _Entry) -> Iterator[list[str]]:
@@ -268,7 +291,7 @@ def _read_database(database: Path) -> list[_Entry]:
             f"cannot read the compile database: {error.strerror}", file=str(database), remedy=remedy
         ) from error
     try:
-        return msgspec.json.decode(content, type=list[_Entry])
+        entries = msgspec.json.decode(content, type=list[_Entry])
     except msgspec.DecodeError as error:
         offset = _BYTE_OFFSET.search(str(error))
         end = int(offset.group(1)) if offset else len(content)
@@ -287,6 +310,15 @@ def _read_database(database: Path) -> list[_Entry]:
             line=content.count(b"\n", 0, error.start) + 1,
             remedy=remedy,
         ) from error
+    for number, entry in enumerate(entries, 1):
+        words = (entry.directory, entry.file, entry.command or "", *(entry.arguments or ()))
+        if any("\0" in word for word in words):  # no file and no argument can have one
+            raise LockcheckError(
+                f"the compile database is corrupt: entry {number} contains a NUL character",
+                file=str(database),
+                remedy=remedy,
+            )
+    return entries
 
 
 def _add_saved_commands(collection: _Collection) -> None:
@@ -430,7 +462,7 @@ def _finish(collection: _Collection) -> CommandSet:
     if not collection.commands:
         raise LockcheckError(
             "; ".join(n.message for n in notices) or f"no unit in {tree.root}",
-            remedy=next((n.remedy for n in reversed(notices) if n.remedy), None),
+            remedy="; or ".join(dict.fromkeys(n.remedy for n in notices if n.remedy)) or None,
         )
     commands = tuple(collection.commands[file] for file in sorted(collection.commands))
     return CommandSet(commands, tuple(_unique(notices)), _describe(commands))
@@ -450,6 +482,15 @@ def _not_built(tree: KernelTree, path: str) -> Notice:
             f"{path} is code of another architecture: {tree.build} is configured for {tree.arch}",
             file=path,
             remedy="name a build directory that is configured for it with --build DIR",
+        )
+    if not any((tree.root / path).rglob("*.c")) and not path.endswith(".c"):
+        return Notice(
+            Severity.WARNING,
+            "not-built",
+            f"there is no C file in {path}",
+            file=path or None,
+            remedy="name a directory with C files; headers are read with the files that include "
+            "them",
         )
     option = kbuild.reason_not_built(tree, path)
     why = f": {option} is not set" if option else ""

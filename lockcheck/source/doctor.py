@@ -13,7 +13,7 @@ import msgspec
 
 from lockcheck.errors import LockcheckError, Notice, Severity
 from lockcheck.source.commands import load_commands
-from lockcheck.source.tree import KernelTree, find_tree
+from lockcheck.source.tree import KernelTree, check_architecture, find_tree
 
 # The Python that the package is made for; see `requires-python`.
 _LEAST_PYTHON = (3, 11)
@@ -136,7 +136,7 @@ def _tree_checks(tree: KernelTree) -> Iterator[Check]:
     yield Check("kernel tree", State.OK, f"{tree.version} in {tree.root}")
     built_in_place = tree.build == tree.root
     yield Check("build", State.OK, "in the tree" if built_in_place else str(tree.build))
-    yield Check("architecture", State.OK, tree.arch)
+    yield _architecture(tree)
     text = tree.option("CC_VERSION_TEXT")
     yield Check("compiler", State.OK, f"{tree.compiler} ({text})" if text else tree.compiler)
     yield _prepared(tree)
@@ -146,6 +146,14 @@ def _tree_checks(tree: KernelTree) -> Iterator[Check]:
     yield Check("options not set", State.OK, " ".join(unset) or "none of those about locks")
     revision = tree.git_revision()
     yield Check("git", State.OK, revision or "no work tree: reports will not name a revision")
+
+
+def _architecture(tree: KernelTree) -> Check:
+    try:
+        check_architecture(tree)
+    except LockcheckError as error:
+        return _failed("architecture", error)
+    return Check("architecture", State.OK, tree.arch)
 
 
 def _prepared(tree: KernelTree) -> Check:

@@ -30,6 +30,9 @@ _ARCH_ALIAS = re.compile(
 )
 _GIT_TIMEOUT_SECONDS = 20
 
+# Directories below arch/ whose assembly and headers are known to parse.
+SUPPORTED_ARCHITECTURES = frozenset({"x86"})
+
 
 @dataclass(frozen=True, slots=True)
 class KernelTree:
@@ -118,7 +121,9 @@ def find_tree(start: Path | None = None, build: Path | None = None) -> KernelTre
     where = build.expanduser().resolve() if build is not None else found_build
     if build is not None and not where.is_dir():
         raise LockcheckError(
-            f"the build directory {where} does not exist",
+            f"the build directory {where} is no directory"
+            if where.exists()
+            else f"the build directory {where} does not exist",
             remedy=f"correct --build, or make it: `{_make(root, where)} defconfig prepare`",
         )
     _check_ownership(root, where)
@@ -141,6 +146,12 @@ def find_tree(start: Path | None = None, build: Path | None = None) -> KernelTre
         compiler="clang" if config.get("CONFIG_CC_IS_CLANG") == "y" else "gcc",
         config=config,
     )
+
+
+def check_architecture(tree: KernelTree) -> None:
+    """Raise LockcheckError when the tree is configured for an architecture that nobody tried."""
+    if tree.arch not in SUPPORTED_ARCHITECTURES:
+        raise _unsupported(tree.build, tree.arch)
 
 
 def is_tree_root(directory: Path) -> bool:
@@ -246,12 +257,24 @@ def _check_prepared(root: Path, build: Path, arch: str) -> None:
     if (root / "arch" / arch / "include" / "asm" / "Kbuild").is_file():
         wanted.append(f"arch/{arch}/include/generated")
     missing = [name for name in wanted if not (build / name).exists()]
+    if missing and arch not in SUPPORTED_ARCHITECTURES:
+        raise _unsupported(build, arch)  # to prepare it would be of no use
     if missing:
         raise LockcheckError(
             f"{build} is configured but not prepared: {', '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} missing",
             remedy=f"run `{_make(root, build)} prepare` (it builds headers, not the kernel)",
         )
+
+
+def _unsupported(build: Path, arch: str) -> LockcheckError:
+    return LockcheckError(
+        f"the tree is configured for {arch}; lockcheck reads trees configured for "
+        + ", ".join(sorted(SUPPORTED_ARCHITECTURES)),
+        file=str(build / ".config"),
+        remedy="configure a build directory for x86 "
+        "(`make O=DIR ARCH=x86_64 defconfig prepare`) and name it with --build DIR",
+    )
 
 
 def _architecture(

@@ -134,6 +134,7 @@ def test_stale_database_gives_way_to_kbuild(tmp_path: Path) -> None:
         ("", 1, "corrupt"),
         ('[{"directory": "/x", "command": "gcc"}]', None, "`file`"),
         ('{"directory": "/x"}', None, "array"),
+        ('[{"directory": "/x", "file": "x\\u0000.c"}]', None, "entry 1 contains a NUL"),
         ('[{"directory": 1, "file": "x"}]', None, r"\$\[0\].directory"),
     ],
 )
@@ -144,6 +145,24 @@ def test_corrupt_database(tmp_path: Path, text: str, line: int | None, message: 
         load_commands(find_tree(root))
     assert (caught.value.file, caught.value.line) == (str(root / DATABASE), line)
     assert caught.value.remedy
+
+
+def test_database_older_than_the_configuration(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "linux")
+    database = write_database(root, [entry(root, "lib/a.c")])
+    os.utime(database, (500, 500))
+    found = load_commands(find_tree(root))
+    assert files(found) == ["lib/a.c"]
+    assert codes(found) == [("stale-database", None)]
+
+
+def test_database_without_a_wanted_command(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "linux")
+    write_database(root, [])
+    with pytest.raises(LockcheckError, match="entries in it: 0") as caught:
+        load_commands(find_tree(root))
+    assert caught.value.remedy is not None
+    assert f"make {DATABASE} anew" in caught.value.remedy
 
 
 def test_database_that_is_no_text(tmp_path: Path) -> None:
@@ -328,6 +347,8 @@ def test_paths_from_the_build_directory(tmp_path: Path, monkeypatch: pytest.Monk
         ("lib/none.c", "there is no lib/none.c"),
         ("../outside.c", "outside of the tree"),
         ("Kconfig", "no C source file"),
+        ("", "one of the PATHS is empty"),
+        ("include/linux", "no C file in include/linux"),
     ],
 )
 def test_bad_paths(tmp_path: Path, path: str, message: str) -> None:

@@ -41,6 +41,15 @@ def test_no_tree(tmp_path: Path) -> None:
     assert "remedy: run lockcheck inside a kernel tree" in render(report)
 
 
+def test_architecture_that_check_refuses(tmp_path: Path) -> None:
+    root = healthy_tree(tmp_path)
+    write(root / ".config", CONFIG.replace("Linux/x86_64", "Linux/arm64"))
+    report = examine(root)
+    assert not report.is_healthy
+    assert states(report)["architecture"] is State.FAIL
+    assert "ARCH=x86_64 defconfig prepare" in render(report)
+
+
 def test_bad_path_and_corrupt_database(tmp_path: Path) -> None:
     root = healthy_tree(tmp_path)
     assert states(examine(root, None, ["none"]))["units"] is State.FAIL

@@ -149,6 +149,20 @@ def test_another_architecture_is_recorded(tmp_path: Path) -> None:
     assert find_tree(make_root(tmp_path / "linux", config=config)).arch == "arm64"
 
 
+def test_another_architecture_is_told_before_it_is_to_be_prepared(tmp_path: Path) -> None:
+    config = CONFIG.replace("Linux/x86_64", "Linux/arm64")
+    root = make_root(tmp_path / "linux", config=config)
+    (root / "include/generated/autoconf.h").unlink()
+    error = refusal(root)
+    assert "configured for arm64" in error.message
+    assert error.file == str(root / ".config")
+
+
+def test_build_that_is_a_file(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "linux")
+    assert "is no directory" in refusal(root, write(tmp_path / "file")).message
+
+
 def test_architecture_without_the_header_line(tmp_path: Path) -> None:
     root = make_root(tmp_path / "linux", config="CONFIG_RISCV=y\n")
     assert "cannot tell which architecture" in refusal(root).message
