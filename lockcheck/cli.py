@@ -31,6 +31,15 @@ _SUPPRESSION_FILE = "lockcheck.toml"
 OutputPair = tuple[str, Path | None]
 
 
+class _PathType(click.Path):
+    """A path that is not empty: a shell variable that was not set names nothing."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the name is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class _Cli(GuardedGroup):
     """The group of all commands; it remembers what was typed, for the reports."""
 
@@ -71,13 +80,13 @@ def _tree_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option(
             "--build",
-            type=click.Path(path_type=Path),
+            type=_PathType(path_type=Path),
             metavar="DIR",
             help="The build directory (what `make O=` names), when the tree is not built in place.",
         ),
         click.option(
             "--tree",
-            type=click.Path(path_type=Path),
+            type=_PathType(path_type=Path),
             metavar="DIR",
             help="The kernel tree. Without it: the one around the current directory.",
         ),
@@ -89,7 +98,7 @@ def _tree_options(command: Callable[..., Any]) -> Callable[..., Any]:
 _rules_option = click.option(
     "--rules",
     "extra_rules",
-    type=click.Path(),
+    type=_PathType(),
     multiple=True,
     metavar="FILE|DIR",
     help="A rule file of yours, or a directory of them, beside the built-in ones. Repeatable.",
@@ -149,7 +158,7 @@ current directory:
     "--output",
     "outputs",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=_PathType(path_type=Path),
     metavar="FILE",
     help="Where to write; - is standard output. Repeatable. Files are written whole or not at all.",
 )
@@ -161,14 +170,14 @@ current directory:
 )
 @click.option(
     "--suppressions",
-    type=click.Path(),
+    type=_PathType(),
     metavar="FILE",
     help="The suppression file. Default: lockcheck.toml at the top of the tree, else here.",
 )
 @click.option("--show-suppressed", is_flag=True, help="Print suppressed findings as text, too.")
 @click.option(
     "--cache",
-    type=click.Path(file_okay=False),
+    type=_PathType(file_okay=False),
     metavar="DIR",
     help="Keep facts between runs there. Default: lockcheck in $XDG_CACHE_HOME or ~/.cache.",
 )

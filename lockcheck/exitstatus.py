@@ -60,6 +60,7 @@ class GuardedGroup(click.Group):
 
 def run(command: click.Command, name: str) -> NoReturn:
     """Run `command` as the program `name` and end the process."""
+    _open_standard_streams()
     _listen()
     try:
         command(prog_name=name)
@@ -68,6 +69,22 @@ def run(command: click.Command, name: str) -> NoReturn:
         # The work is over: from here on Ctrl-C ends the process without a stack trace.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     raise AssertionError("click ends the process")
+
+
+def _open_standard_streams() -> None:
+    """Open what was closed (`>&-`) on /dev/null, else the next file that is opened takes its place.
+
+    Python sets such a stream to None, on which everything that prints would fail.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        mode = os.O_WRONLY if number else os.O_RDONLY
+        descriptor = os.open(os.devnull, mode)
+        if descriptor != number:
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
 
 
 def _explain(error: BaseException) -> ExitStatus:

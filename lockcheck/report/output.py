@@ -37,17 +37,22 @@ def write_outputs(
     Everything is rendered before anything is written, and files come before standard output, so
     that a reader who closes the pipe does not cost the user a file.
     A broken pipe on standard output is no error: the reader had enough.
+    An output that cannot be written does not cost the user the others.
     Raises LockcheckError for an unknown format, a path given twice, or an unwritable output.
     """
     check_pairs(pairs, formats=formats)
     rendered = [(formats[name](report), path) for name, path in pairs]
-    for content, path in rendered:
-        if not _is_stdout(path):
-            assert path is not None
-            _write_file(path, content)
-    for content, path in rendered:
-        if _is_stdout(path):
-            _write_stdout(content)
+    failure: LockcheckError | None = None
+    for content, path in sorted(rendered, key=lambda pair: _is_stdout(pair[1])):
+        try:
+            if path is None or _is_stdout(path):
+                _write_stdout(content)
+            else:
+                _write_file(path, content)
+        except LockcheckError as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
 
 
 def check_pairs(

@@ -7,6 +7,7 @@ lockcheck: 1 finding, 2 suppressed, 70 units read; …
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -49,8 +50,10 @@ def render(report: Report, *, show_suppressed: bool = False, colour: bool = Fals
     for finding in report.findings:
         if finding.suppression is None or show_suppressed:
             lines.extend(_finding(finding, paint))
-    for notice in report.notices:
-        lines.extend(_notice(notice, paint))
+    for notice, following in itertools.zip_longest(report.notices, report.notices[1:]):
+        # Of many units that miss the same header, the last one shows what to do.
+        is_repeated = following is not None and following.remedy == notice.remedy
+        lines.extend(_notice(notice, paint, show_remedy=not is_repeated))
     lines.append(summary(report))
     return "\n".join(lines) + "\n"
 
@@ -90,7 +93,7 @@ def _finding(finding: Finding, paint: _Painter) -> Iterator[str]:
         )
 
 
-def _notice(notice: Notice, paint: _Painter) -> Iterator[str]:
+def _notice(notice: Notice, paint: _Painter, *, show_remedy: bool) -> Iterator[str]:
     """A notice, marked as lockcheck's own so that nobody takes it for a claim about the code."""
     message = f"{notice.message} [{notice.code}]"
     if notice.file is None:
@@ -98,7 +101,7 @@ def _notice(notice: Notice, paint: _Painter) -> Iterator[str]:
     else:
         where = notice.file if notice.line is None else f"{notice.file}:{notice.line}"
         yield _diagnostic(where, notice.severity.value, f"lockcheck: {message}", paint)
-    if notice.remedy:
+    if notice.remedy and show_remedy:
         yield f"  remedy: {_one_line(notice.remedy)}"
 
 
@@ -106,6 +109,8 @@ def _step_message(step: Step) -> str:
     """The words of a step; they always name the function that the step is in."""
     message = step.message or _DEFAULT_MESSAGES[step.kind]
     function = step.location.function
+    if message == f"{function}()":
+        return f"in {message}: {_DEFAULT_MESSAGES[step.kind]}"  # a bare name explains nothing
     if not function or message.startswith(f"{function}()"):
         return message
     return f"in {function}(): {message}"

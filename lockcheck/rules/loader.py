@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -12,7 +13,7 @@ from lockcheck.errors import LockcheckError
 from lockcheck.findings.model import Level, RuleInfo
 from lockcheck.models.loader import READ, WRITE
 from lockcheck.rules.model import GuardedData, HookNoSleep, LockPattern, Rule, UnsharedWhen
-from lockcheck.rules.pattern import Pattern, parse_pattern, parse_variables, pattern_error
+from lockcheck.rules.pattern import Member, Pattern, parse_pattern, parse_variables, pattern_error
 from lockcheck.yamlfile import Node, load_yaml
 
 GUARDED_DATA, WALK, HOOK = "guarded-data", "walk-in-section", "hook-no-sleep"
@@ -25,7 +26,10 @@ _KEYS = {
 }
 _ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*$")
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*$")
-_CWE = re.compile(r"CWE-\d+$")
+_FIELD = re.compile(r"[A-Za-z_]\w*\.[A-Za-z_]\w*$")
+_CWE = re.compile(r"CWE-\d{1,5}$")
+# Tabs are left to the YAML parser, which knows where they are wrong.
+_CONTROL = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def builtin_rules() -> Traversable:
@@ -47,15 +51,7 @@ def load_rules(extra: Sequence[str] = ()) -> tuple[Rule, ...]:
         if entry.name.endswith(".yaml"):
             _add(rules, parse_rule(entry.read_text("utf-8"), f"rules/{entry.name}", builtin=True))
     for path in _rule_files(extra):
-        try:
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise LockcheckError(
-                f"the rule file cannot be read: {error}",
-                file=str(path),
-                remedy="a rule file is readable UTF-8 text",
-            ) from error
-        _add(rules, parse_rule(text, str(path), builtin=False))
+        _add(rules, _parse_file(path))
     return tuple(rules[rule_id] for rule_id in sorted(rules))
 
 
@@ -79,6 +75,43 @@ def _rule_files(extra: Sequence[str]) -> list[Path]:
                 "no such rule file", file=name, remedy="check the path after --rules"
             )
     return files
+
+
+def _parse_file(path: Path) -> Rule:
+    """A rule of the user's. Every mistake in it comes with a remedy."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise LockcheckError(
+            f"the rule file cannot be read: {error.strerror or error}",
+            file=str(path),
+            remedy="make it a readable file, or name another one with --rules",
+        ) from error
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _no_text(path, content, error.start, "it is not UTF-8") from error
+    control = _CONTROL.search(text)
+    if control is not None:
+        start = len(text[: control.start()].encode())
+        raise _no_text(path, content, start, f"it contains the character {control[0]!r}")
+    try:
+        return parse_rule(text, str(path), builtin=False)
+    except LockcheckError as error:
+        if error.remedy is None and "'\\t'" in error.message:
+            error.remedy = "indent with spaces: YAML takes no tabs there"
+        elif error.remedy is None:
+            error.remedy = f"the rules in {os.path.normpath(str(builtin_rules()))} show the form"
+        raise
+
+
+def _no_text(path: Path, content: bytes, offset: int, why: str) -> LockcheckError:
+    return LockcheckError(
+        f"the rule file is no text: {why}",
+        file=str(path),
+        line=content.count(b"\n", 0, offset) + 1,
+        remedy="save it as UTF-8 text",
+    )
 
 
 def _add(rules: dict[str, Rule], rule: Rule) -> None:
@@ -158,6 +191,13 @@ def _guarded(top: Node, *, walks: bool) -> GuardedData:
         )
     if not (one_of or write or read):
         raise where.error("no lock is named: add 'write', 'read' or 'one-lock-of'")
+    locked = [lock.pattern for lock in (*one_of, *write, *read)]
+    used = {pattern.variable for names in (*data, locked) for pattern in names}
+    for name, node in top.mapping("where").items():
+        if name not in used:
+            raise node.error(
+                f"'{name}' is declared and never used", remedy="remove it, or correct its name"
+            )
     lock_free = frozenset(item.one_of({"once", "test"}) for item in top.items("lock-free"))
     return GuardedData(variables, data, write, read, one_of, lock_free, _unshared(top), walks)
 
@@ -167,6 +207,15 @@ def _unshared(top: Node) -> UnsharedWhen:
     if node is None:
         return UnsharedWhen()
     node.only({"until", "after", "in-callbacks"})
+    for key in ("until", "after"):
+        for item in node.items(key):
+            if not _IDENTIFIER.match(item.string()):
+                raise item.error(f"not the name of a C function: '{item.value}'")
+    for item in node.items("in-callbacks"):
+        if not _FIELD.match(item.string()):
+            raise item.error(
+                f"not a field of a struct: '{item.value}'", remedy="e.g. vfio_device_ops.init"
+            )
     return UnsharedWhen(
         tuple(node.strings("until")),
         tuple(node.strings("after")),
@@ -201,6 +250,12 @@ def _datum(item: Node, variables: Mapping[str, str]) -> tuple[Pattern, ...]:
 
 def _pattern(node: Node, variables: Mapping[str, str]) -> Pattern:
     try:
-        return parse_pattern(node.string(), variables)
+        pattern = parse_pattern(node.string(), variables)
+        first = pattern.steps[0]
+        if isinstance(first, Member) and not first.arrow:
+            raise ValueError(
+                f"'{pattern.variable}' in '{pattern.text}' is a pointer: write -> instead of ."
+            )
     except ValueError as error:
         raise pattern_error(error, node.file, node.line) from error
+    return pattern

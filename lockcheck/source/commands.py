@@ -16,14 +16,13 @@ import msgspec
 
 from lockcheck.errors import LockcheckError, Notice, Severity
 from lockcheck.source import kbuild
+from lockcheck.source.database import DATABASE, entry_words, read_database
 from lockcheck.source.flags import clang_arguments
 from lockcheck.source.tree import KernelTree
 
 # Where a command came from, as users see it.
-DATABASE = "compile_commands.json"
 SAVED = ".cmd files"
 KBUILD = "kbuild (make -n)"
-_BYTE_OFFSET = re.compile(r"\(byte (\d+)\)")
 _SAVED_COMMAND = re.compile(r"(?:savedcmd|cmd)_\S+ := (.*)")
 
 
@@ -48,15 +47,6 @@ class CommandSet(NamedTuple):
     commands: tuple[CompileCommand, ...]
     notices: tuple[Notice, ...]
     origin: str
-
-
-class _Entry(msgspec.Struct):
-    """One entry of a compile database; other fields are ignored."""
-
-    directory: str
-    file: str
-    command: str | None = None
-    arguments: list[str] | None = None
 
 
 class _Complaint(NamedTuple):
@@ -235,7 +225,7 @@ def _stale_configuration(tree: KernelTree) -> Notice:
 
 
 def _add_database(collection: _Collection, database: Path) -> None:
-    entries = _read_database(database)
+    entries = read_database(database)
     if _is_older_than_configuration(collection.tree, database):
         collection.notices.append(
             Notice(
@@ -248,7 +238,7 @@ def _add_database(collection: _Collection, database: Path) -> None:
         )
     for entry in entries:
         directory = os.path.normpath(database.parent / entry.directory)
-        for words in _entry_words(entry):
+        for words in entry_words(entry):
             collection.add(words, directory, DATABASE, replace=False)
     if not collection.commands:
         collection.notices.append(
@@ -268,57 +258,6 @@ def _is_older_than_configuration(tree: KernelTree, database: Path) -> bool:
         return database.stat().st_mtime < made
     except OSError:
         return False
-
-
-def _entry_words(entry: _Entry) -> Iterator[list[str]]:
-    if entry.arguments is not None:
-        words = [entry.arguments]
-    else:
-        # The kernel's own generator keeps what follows the compiler (`; objtool …`).
-        words = list(kbuild.simple_commands(entry.command or ""))
-    for command in words:
-        # "file" decides, and may be spelled in another way than in the command.
-        named = [w for w in command if not (w.endswith(".c") and not w.startswith("-"))]
-        yield [*named, entry.file]
-
-
-def _read_database(database: Path) -> list[_Entry]:
-    remedy = "make it anew with scripts/clang-tools/gen_compile_commands.py, or remove it"
-    try:
-        content = database.read_bytes()
-    except OSError as error:
-        raise LockcheckError(
-            f"cannot read the compile database: {error.strerror}", file=str(database), remedy=remedy
-        ) from error
-    try:
-        entries = msgspec.json.decode(content, type=list[_Entry])
-    except msgspec.DecodeError as error:
-        offset = _BYTE_OFFSET.search(str(error))
-        end = int(offset.group(1)) if offset else len(content)
-        # A value of the wrong type has no offset, but a path (`$[3].file`) in the message.
-        typed = isinstance(error, msgspec.ValidationError)
-        raise LockcheckError(
-            f"the compile database is corrupt: {error}",
-            file=str(database),
-            line=None if typed else content.count(b"\n", 0, end) + 1,
-            remedy=remedy,
-        ) from error
-    except UnicodeDecodeError as error:
-        raise LockcheckError(
-            f"the compile database is no UTF-8 text: {error}",
-            file=str(database),
-            line=content.count(b"\n", 0, error.start) + 1,
-            remedy=remedy,
-        ) from error
-    for number, entry in enumerate(entries, 1):
-        words = (entry.directory, entry.file, entry.command or "", *(entry.arguments or ()))
-        if any("\0" in word for word in words):  # no file and no argument can have one
-            raise LockcheckError(
-                f"the compile database is corrupt: entry {number} contains a NUL character",
-                file=str(database),
-                remedy=remedy,
-            )
-    return entries
 
 
 def _add_saved_commands(collection: _Collection) -> None:
