@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import gc
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +19,9 @@ from lockcheck.findings.suppress import apply, load_suppressions
 from lockcheck.lower.worker import UnitJob, UnitResult, read_units
 from lockcheck.models.loader import Models, check_constants, load_models
 from lockcheck.progress import Progress, SilentProgress
-from lockcheck.rules.engine import check_rules
+from lockcheck.rules.engine import Checked, check_rules
 from lockcheck.rules.loader import load_rules
+from lockcheck.rules.model import HookNoSleep, Rule
 from lockcheck.source.commands import CommandSet, load_commands
 from lockcheck.source.overlay import build_overlay
 from lockcheck.source.tree import check_architecture
@@ -48,7 +49,11 @@ def analyse(config: Config, progress: Progress | None = None) -> Report:
     suppressions = (
         ()
         if config.suppressions is None
-        else load_suppressions(Path(config.suppressions), {r.info.rule_id for r in rules})
+        else load_suppressions(
+            # Reports name files relative to the tree, which need not be where the user is.
+            Path(os.path.abspath(config.suppressions)),
+            {rule.info.rule_id for rule in rules},
+        )
     )
     notices: list[Notice] = []
     progress.begin("compile commands", None)
@@ -69,6 +74,7 @@ def analyse(config: Config, progress: Progress | None = None) -> Report:
         gc.enable()
     progress.end()
     notices.extend(checked.notices)
+    notices.extend(_idle_rules(rules, checked))
     findings, dead = apply(checked.findings, suppressions, datetime.date.today())
     notices.extend(dead)
     tree = config.tree
@@ -88,6 +94,32 @@ def analyse(config: Config, progress: Progress | None = None) -> Report:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _idle_rules(rules: Iterable[Rule], checked: Checked) -> Iterator[Notice]:
+    """Tell of rules of the user's that met nothing: more often a slip than a clean tree."""
+    busy = {c.origin for c in checked.ledger if c.proved or c.violated or c.unproved}
+    told = {notice.file for notice in checked.notices}
+    for rule in rules:
+        if rule.builtin or rule.info.rule_id in busy or rule.info.file in told:
+            continue
+        if isinstance(rule.check, HookNoSleep):
+            records = ", ".join(f"struct {record}" for record in rule.check.records)
+            what = f"{rule.check.start}() calls nothing through a field of {records}"
+            severity = Severity.ERROR
+        else:
+            names = ", ".join(pattern.text for names in rule.check.data for pattern in names)
+            what = f"no unit that was read touches {names}"
+            severity = Severity.WARNING
+        yield Notice(
+            severity,
+            "rule-without-effect",
+            f"rule {rule.info.rule_id} found nothing to check: {what}",
+            rule.info.file,
+            None,
+            "compare the rule with the declarations (-> or ., the number of [*]), or name the "
+            "units that it is about",
+        )
 
 
 # -- reading units ---------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+import msgspec
+
 from lockcheck.errors import LockcheckError
 from lockcheck.findings.model import Level, RuleInfo
 from lockcheck.models.loader import READ, WRITE
@@ -96,13 +98,16 @@ def _parse_file(path: Path) -> Rule:
         start = len(text[: control.start()].encode())
         raise _no_text(path, content, start, f"it contains the character {control[0]!r}")
     try:
-        return parse_rule(text, str(path), builtin=False)
+        rule = parse_rule(text, str(path), builtin=False)
     except LockcheckError as error:
         if error.remedy is None and "'\\t'" in error.message:
             error.remedy = "indent with spaces: YAML takes no tabs there"
         elif error.remedy is None:
             error.remedy = f"the rules in {os.path.normpath(str(builtin_rules()))} show the form"
         raise
+    # Reports name files relative to the tree, which need not be where the user is.
+    info = msgspec.structs.replace(rule.info, file=os.path.abspath(path))
+    return msgspec.structs.replace(rule, info=info)
 
 
 def _no_text(path: Path, content: bytes, offset: int, why: str) -> LockcheckError:
