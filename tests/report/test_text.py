@@ -84,3 +84,23 @@ def test_one_diagnostic_is_one_line_and_sends_no_escapes(report: Report) -> None
         "lockcheck: note: two lines\\x1b[31m [odd]",
         "  remedy: one thing",
     ]
+
+
+def test_an_entry_that_is_only_a_name_says_why_it_is_shown(report: Report) -> None:
+    step = Step(StepKind.ENTRY, Location("a.c", 3, 1, "start"), "start()")
+    finding = msgspec.structs.replace(report.findings[0], chain=(step,), suppression=None)
+    lines = text.render(msgspec.structs.replace(report, findings=(finding,))).splitlines()
+    assert "a.c:3:1: note: in start(): the chain begins here" in lines
+
+
+def test_notices_with_one_remedy_show_it_once(report: Report) -> None:
+    notices = tuple(
+        Notice(Severity.ERROR, "unit-has-errors", "no header", f"{name}.c", 1, "prepare it")
+        for name in "abc"
+    )
+    lines = text.render(msgspec.structs.replace(report, findings=(), notices=notices)).splitlines()
+    assert lines[2:4] == [
+        "c.c:1: error: lockcheck: no header [unit-has-errors]",
+        "  remedy: prepare it",
+    ]
+    assert sum("remedy" in line for line in lines) == 1
