@@ -483,6 +483,21 @@ def test_phi_at_a_join(tmp_path: Path) -> None:
     assert seen[2] == {NOTHING}
 
 
+@pytest.mark.parametrize("swap", [False, True])
+def test_member_changed_in_one_branch_only(tmp_path: Path, swap: bool) -> None:
+    # One side knows the member only as part of a struct that was copied whole.
+    change = "use(1); } else { s.a = 0;" if swap else "s.a = 0; } else { use(1);"
+    seen = held_in(
+        tmp_path,
+        f"""struct pair s = *p; if (unknown()) {{ {change} }}
+        if (p->a) {{ if (s.a) {TAKE} mark(1); }}""",
+        "struct thing *t, struct pair *p",
+        "struct pair { int a; int b; };",
+    )
+
+    assert seen == {1: {RW, NOTHING}}
+
+
 def test_value_that_both_branches_agree_on_stays_known(tmp_path: Path) -> None:
     seen = held_in(
         tmp_path,
