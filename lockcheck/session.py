@@ -108,7 +108,7 @@ def _idle_rules(rules: Iterable[Rule], checked: Checked) -> Iterator[Notice]:
             what = f"{rule.check.start}() calls nothing through a field of {records}"
             severity = Severity.ERROR
         else:
-            names = ", ".join(pattern.text for names in rule.check.data for pattern in names)
+            names = ", ".join(name.text for datum in rule.check.data for name in datum.names)
             what = f"no unit that was read touches {names}"
             severity = Severity.WARNING
         yield Notice(
@@ -141,14 +141,16 @@ def _read(config: Config, commands: CommandSet, models: Models, progress: Progre
                 facts[job.file] = known
                 progress.advance(job.file)
     notices: list[Notice] = []
-    missing = [job for job in jobs if job.file not in facts]
+    missing = [job for job in jobs if job.file not in facts] or _to_read_again(jobs, facts)
+    again: set[UnitJob] = set()  # units are read again at most once
     while missing:
+        others = [facts[j.file] for j in jobs if j.file in facts and j not in missing]
         results = read_units(
             missing,
             config.tree.root,
             overlay,
             frozenset(models.functions),
-            frozenset(_delivered(facts.values())),
+            frozenset(_delivered(others)),
             config.jobs,
         )
         for result in results:
@@ -157,7 +159,8 @@ def _read(config: Config, commands: CommandSet, models: Models, progress: Progre
             if store is not None and result.facts is not None and not result.facts.errors:
                 files = _absolute(config.tree.root, result)
                 store.save(keys[result.job], files, result.facts, hashes)
-        missing = _to_read_again(jobs, facts)
+        missing = [job for job in _to_read_again(jobs, facts) if job not in again]
+        again.update(missing)
     progress.end()
     if store is not None:
         store.close()
@@ -169,9 +172,10 @@ def _delivered(units: Iterable[UnitFacts]) -> set[str]:
 
 
 def _to_read_again(jobs: Sequence[UnitJob], facts: dict[str, UnitFacts]) -> list[UnitJob]:
-    """Units whose cached facts count on a header function that some changed unit used to deliver.
+    """Units whose facts count on a header function that no unit of this run delivers.
 
-    One unit for each missing function; the loop in `_read` ends because each round delivers one.
+    Their cached facts were made beside a unit that delivered it, and that has changed since, or is
+    not asked for now. One unit for each missing function.
     """
     delivered = _delivered(facts.values())
     wanted: set[str] = set()

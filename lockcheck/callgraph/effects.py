@@ -11,6 +11,13 @@ from lockcheck.facts.ir import Expr, Function
 FieldSet = int  # one bit for each field that some function stores to
 
 
+def stored_field(address: Expr) -> str | None:
+    """The field that a store to an address changes: an array of it counts as one."""
+    while address[0] == "i":
+        address = address[1]
+    return address[2] if address[0] == "f" else None
+
+
 class StoreEffects:
     """Fields stored by each function, its callees included."""
 
@@ -42,8 +49,10 @@ class StoreEffects:
         mask = 0
         for events, _ in function.blocks:
             for event in events:
-                if event[0] == "S" and event[2][0] == "f":
-                    mask |= 1 << self._bits.setdefault(event[2][2], len(self._bits))
+                if event[0] == "S":
+                    name = stored_field(event[2])
+                    if name is not None:
+                        mask |= 1 << self._bits.setdefault(name, len(self._bits))
         return mask
 
     def field(self, name: str) -> FieldSet:
@@ -61,8 +70,9 @@ class StoreEffects:
     def read_by(self, term: Expr) -> FieldSet:
         """The fields that the value of a term is loaded from."""
         mask = 0
-        if term[0] == "l" and term[1][0] == "f":
-            mask = self.field(term[1][2])
+        if term[0] == "l":
+            name = stored_field(term[1])
+            mask = 0 if name is None else self.field(name)
         for part in term[1:]:
             if type(part) is tuple and part:
                 mask |= self.read_by(part)

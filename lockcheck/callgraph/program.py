@@ -12,6 +12,7 @@ from lockcheck.callgraph.effects import StoreEffects
 from lockcheck.callgraph.slots import (
     MAX_ARGUMENT_FLOW,
     SlotGraph,
+    result_slot,
     slot_of,
     trampoline_slot,
 )
@@ -52,7 +53,9 @@ class Program:
         self.functions: dict[str, Function] = {}
         self.records: dict[str, dict[str, str]] = {}
         self._initialisers: list[tuple[Expr, Expr]] = []
+        own: set[str] = set()
         for unit in units:
+            own.update(function.key for function in unit.functions)
             for function in (*unit.functions, *unit.inlines):
                 self.functions.setdefault(function.key, function)
             for tag, fields in unit.records.items():
@@ -65,6 +68,7 @@ class Program:
         self.callers: dict[str, list[CallSite]] = defaultdict(list)
         self._called_slots: set[str] = set()
         self._link()
+        self._drop_unreached(own)
         callees = {
             key: frozenset(target for call in calls.values() for target in call.targets)
             for key, calls in self.calls.items()
@@ -112,6 +116,8 @@ class Program:
                     return tuple(sorted(targets)), slot
             return (key,), None
         place: str | None = None
+        if callee[0] == "c":
+            return self._returned(function, callee[1])
         if callee[0] == "l":
             place = slot_of(callee[1], function)
         elif callee[0] in ("g", "f", "i"):
@@ -119,6 +125,15 @@ class Program:
         if place is None:
             return (), None
         return tuple(sorted(self.slots.targets(place))), place
+
+    def _returned(self, function: str, call: int) -> tuple[tuple[str, ...], str | None]:
+        """The targets of a pointer that is called as soon as another call has returned it."""
+        for events, _ in self.functions[function].blocks:
+            for event in events:
+                if event[0] == "C" and event[2] == call and event[3][0] == "fn":
+                    place = result_slot(event[3][1])
+                    return tuple(sorted(self.slots.targets(place))), place
+        return (), None
 
     def _link(self) -> None:
         for key, function in self.functions.items():
@@ -136,6 +151,26 @@ class Program:
             self.calls[key] = calls
         for sites in self.callers.values():
             sites.sort(key=lambda site: (site.caller, site.call))
+
+    def _drop_unreached(self, own: set[str]) -> None:
+        """Forget header functions that nothing in these units reaches.
+
+        A cache may deliver them with the unit that happened to read them first.
+        """
+        work = [*own, *self.slots.written_by]
+        live: set[str] = set()
+        while work:
+            key = work.pop()
+            if key in live or key not in self.functions:
+                continue
+            live.add(key)
+            for call in self.calls[key].values():
+                work.extend(call.targets)
+        for key in [key for key in self.functions if key not in live]:
+            del self.functions[key]
+            del self.calls[key]
+        for target, sites in list(self.callers.items()):
+            self.callers[target] = [site for site in sites if site.caller in live]
 
     # -- questions -----------------------------------------------------------------------------
 

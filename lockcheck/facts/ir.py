@@ -53,6 +53,7 @@ UNKNOWN: Expr = ("u",)
 ONCE = 1  # through a volatile pointer: READ_ONCE(), WRITE_ONCE()
 TEST = 2  # the value read is only compared with zero
 UPDATE = 4  # read-modify-write: +=, ++
+NULL = 16  # the value stored is zero (found by the solver, not by lowering)
 INIT = 8  # first value of an object under construction (initialiser of a local)
 
 _COLUMN_BITS = 12

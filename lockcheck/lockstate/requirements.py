@@ -24,6 +24,7 @@ from lockcheck.lockstate.terms import (
     is_small,
     lock_class,
     object_root,
+    strip_lock,
     substitute,
     surely_different,
 )
@@ -52,6 +53,7 @@ class Context(msgspec.Struct, frozen=True):
     """A requirement at the entry of one function: one of `needs`, whenever `guard` holds.
 
     datum: the parameter whose object is touched, None when it is no parameter's.
+    offered: (lock, mode) held by pointers whose class callers know: `write_lock(l)`.
     opaque: whether the requirement also hangs on conditions that callers cannot be asked about.
     """
 
@@ -59,6 +61,7 @@ class Context(msgspec.Struct, frozen=True):
     needs: tuple[Need, ...]
     datum: Expr | None
     guard: tuple[Condition, ...]
+    offered: tuple[tuple[Expr, str], ...]
     opaque: bool
 
 
@@ -74,11 +77,12 @@ class Verdict(Enum):
 
 
 class Evidence(NamedTuple):
-    """A lock event that explains a verdict: held in the wrong mode, or dropped, here."""
+    """A lock event that explains a verdict: held in the wrong mode, or dropped, in `function`."""
 
     need: Need
     held: Held
     dropped: bool
+    function: str
 
 
 class Edge(NamedTuple):
@@ -152,12 +156,15 @@ class Checker:
             if held is not None:
                 if need.mode == READ or held.mode != READ:
                     return Verdict.HELD, (), ()
-                evidence.append(Evidence(need, held, False))
+                evidence.append(Evidence(need, held, False, function))
                 continue
             dropped = _find(state.dropped, need)
             if dropped is not None and (need.mode == READ or dropped.mode != READ):
-                evidence.append(Evidence(need, dropped, True))
+                evidence.append(Evidence(need, dropped, True, function))
                 continue
+            ended = _find(state.ended, need)
+            if ended is not None:
+                evidence.append(Evidence(need, ended, True, function))
             open_needs.append(need)
         if not open_needs:
             return Verdict.BROKEN, (), tuple(evidence)
@@ -191,6 +198,7 @@ class Checker:
             tuple(_at_entry(need) for need in needs),
             _parameter_object(datum),
             self._analysis.entry_guard(at.state),
+            _offered(at.state),
             _is_opaque(at.state),
         )
 
@@ -242,6 +250,9 @@ class Checker:
         datum = None if context.datum is None else substitute(context.datum, args)
         if datum is not None:
             datum = state.evaluate(datum)
+        offered = self._rename_offered(context, args, state)
+        if any(_meets(lock, mode, need) for lock, mode in offered for need in needs):
+            return Verdict.HELD, None, ()
         verdict, open_needs, evidence = self.judge(site.caller, state, needs, datum)
         if verdict is not Verdict.LIFTED:
             return verdict, None, evidence
@@ -251,9 +262,21 @@ class Checker:
             tuple(_at_entry(need) for need in open_needs),
             _parameter_object(datum),
             tuple(guard),
+            (*(pair for pair in offered if _is_pointer(pair[0])), *_offered(state)),
             context.opaque or _is_opaque(state),
         )
         return verdict, above, evidence
+
+    def _rename_offered(
+        self, context: Context, args: tuple[Expr, ...], state: State
+    ) -> list[tuple[Expr, str]]:
+        renamed: list[tuple[Expr, str]] = []
+        for lock, mode in context.offered:
+            term = substitute(lock, args)
+            if term is not None:
+                term = strip_lock(state.evaluate(term), self._program.models.lock_records)
+                renamed.append((term, mode))
+        return renamed
 
     def _rename(self, need: Need, args: tuple[Expr, ...], state: State) -> Need:
         if need.term is None:
@@ -343,6 +366,22 @@ class Checker:
         siblings = tuple(any(self._is_met(e) for e in self.edges(c)) for c in contexts)
         evidence = tuple(e for edge in path for e in edge.evidence)
         return Violation(tuple(path), siblings, evidence)
+
+
+def _is_pointer(lock: Expr) -> bool:
+    """Whether a lock is known only as a pointer that the caller gave."""
+    return lock_class(lock) is None and is_entry_term(lock)
+
+
+def _offered(state: State) -> tuple[tuple[Expr, str], ...]:
+    return tuple((lock, held.mode) for lock, held in state.held.items() if _is_pointer(lock))
+
+
+def _meets(lock: Expr, mode: str, need: Need) -> bool:
+    """Whether a lock that is held is the needed one, in a mode that will do."""
+    if lock_class(lock) != need.lock_class or (need.mode != READ and mode == READ):
+        return False
+    return need.term is None or not surely_different(lock, need.term)
 
 
 def _is_opaque(state: State) -> bool:

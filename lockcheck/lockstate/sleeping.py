@@ -46,6 +46,7 @@ class SleepAnalysis:
         self._candidates = self._reach_sleepers()
         self._ways: dict[str, tuple[SleepWay, ...]] = {}
         self._in_progress: set[str] = set()
+        self._recursive: set[str] = set()
 
     def _reach_sleepers(self) -> frozenset[str]:
         """Functions from which calls lead to a sleeping primitive, whatever the arguments."""
@@ -67,17 +68,36 @@ class SleepAnalysis:
         known = self._ways.get(key)
         if known is not None:
             return known
-        if key not in self._candidates or key in self._in_progress:
+        if key in self._in_progress:
+            self._recursive.add(key)
+            return ()
+        if key not in self._candidates:
             return ()
         self._in_progress.add(key)
+        found = self._collect(key)
+        self._in_progress.discard(key)
+        if key in self._recursive and found:
+            # Once more with what is known: how deep a recursion goes is not followed.
+            self._ways[key] = tuple(way._replace(guard=()) for way in _shortest(found))
+            found.extend(self._collect(key))
+        self._ways[key] = _shortest(found)
+        return self._ways[key]
+
+    def hangs_on_flags(self, way: SleepWay) -> bool:
+        """Whether a way needs flags that this function's callers would have to tell."""
+        masks = {("k", value) for value in self._program.models.constants.values()}
+        return any(
+            condition.term[0] == "o" and condition.term[1] == "&" and condition.term[3] in masks
+            for condition in way.guard
+        )
+
+    def _collect(self, key: str) -> list[SleepWay]:
         found: list[SleepWay] = []
         for number, call in sorted(self._program.calls[key].items()):
             for target in call.targets:
                 for at in self._analysis.states_at(key, number):
                     found.extend(self._at_call(key, number, call.event[1], target, call.slot, at))
-        self._in_progress.discard(key)
-        self._ways[key] = _shortest(found)
-        return self._ways[key]
+        return found
 
     def _at_call(
         self, key: str, number: int, loc: int, target: str, slot: str | None, at: At
@@ -136,9 +156,11 @@ class SleepAnalysis:
         if truth is False:
             return None
         guard = self._analysis.entry_guard(at.state)
-        if truth is None and self._analysis.is_entry_value(at.state, bits):
-            return (*guard, Condition(bits, ("k", 0), False))
-        return guard
+        if truth is True:
+            return guard
+        if not self._analysis.is_entry_value(at.state, bits):
+            return None  # UNSOUND: flags that nobody can say are taken for ones that do not sleep
+        return (*guard, Condition(bits, ("k", 0), False))
 
     def _lift(
         self, guard: tuple[Condition, ...], at: At, args: tuple[Expr, ...]

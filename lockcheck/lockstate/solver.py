@@ -12,7 +12,7 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import NamedTuple
 
-from lockcheck.callgraph.effects import StoreEffects
+from lockcheck.callgraph.effects import StoreEffects, stored_field
 from lockcheck.facts.ir import UNKNOWN, Event, Expr, Function
 from lockcheck.lockstate.state import State
 from lockcheck.lockstate.summary import Condition, Exit, Summary
@@ -72,9 +72,10 @@ class Solver:
         self._function = function
         self._oracle = oracle
         self._lock_records = oracle.models.lock_records
+        self._settled = True
 
     def solve(self) -> Solved:
-        inputs, settled = self._fixpoint()
+        inputs = self._fixpoint()
         calls: dict[int, list[At]] = defaultdict(list)
         accesses: dict[int, tuple[Event, list[At]]] = {}
         returns: list[Return] = []
@@ -93,7 +94,7 @@ class Solver:
                         value = terminator[1]
                         term = None if value is None else out.evaluate(value)
                         returns.append(Return(out, term, value, terminator[2]))
-        return Solved(dict(calls), list(accesses.values()), returns, settled)
+        return Solved(dict(calls), list(accesses.values()), returns, self._settled)
 
     # -- fixpoint ------------------------------------------------------------------------------
 
@@ -103,7 +104,7 @@ class Solver:
             state.env[("v", name)] = ("p", index)
         return state
 
-    def _fixpoint(self) -> tuple[dict[int, dict[object, State]], bool]:
+    def _fixpoint(self) -> dict[int, dict[object, State]]:
         """In-states of every block. Blocks are numbered in reverse postorder."""
         inputs: dict[int, dict[object, State]] = {0: {(): self._entry()}}
         pending: dict[int, set[object]] = {0: {()}}
@@ -116,7 +117,8 @@ class Solver:
                 continue
             steps += 1
             if steps > MAX_STEPS:
-                return inputs, False
+                self._settled = False
+                break
             for key in keys:
                 state = inputs[block].get(key)
                 if state is None:
@@ -129,7 +131,7 @@ class Solver:
                                 pending[successor] = set()
                                 heappush(heap, successor)
                             pending[successor].add(changed)
-        return inputs, True
+        return inputs
 
     def _arrive(
         self, inputs: dict[int, dict[object, State]], block: int, state: State
@@ -140,7 +142,8 @@ class Solver:
         known = states.get(key)
         if known is None:
             if len(states) >= MAX_STATES:
-                # IMPRECISE: too many lock states at once; keep those that were first.
+                # UNSOUND: too many lock states at once; those that were first are kept.
+                self._settled = False
                 return None
             states[key] = state
             return key
@@ -233,8 +236,9 @@ class Solver:
                         observe(event, At(current.copy(), (address, value)))
                     self._share(current, address, value)
                     current.assign(address, value)
-                    if address[0] == "f":
-                        current.stored |= self._oracle.effects.field(address[2])
+                    name = stored_field(address)
+                    if name is not None:
+                        current.stored |= self._oracle.effects.field(name)
                     if event[3][0] == "l":
                         _copy_members(current, address, event[3][1])
             elif observe is not None:
@@ -287,7 +291,7 @@ class Solver:
         if not targets or len(targets) > 8:
             return [state]
         summaries = [self._oracle.summary(target) for target in targets]
-        if all(summary.has_effect for summary in summaries):
+        if summaries[0].has_effect and all(summary == summaries[0] for summary in summaries):
             return self._apply_summary(summaries[0], state, args, result, loc)
         return [state]
 

@@ -38,6 +38,7 @@ class State:
 
     held: lock term → how it is held, by this function.
     dropped: lock term → how it was dropped although this function had not taken it.
+    ended: lock term → where this function gave up what it had taken; evidence only.
     env: address of a local (or part of one) → the term it holds.
     facts: term → what is known of its value.
     marks: names of watched functions that were called on the way (see solver.Oracle).
@@ -45,11 +46,12 @@ class State:
     stored: fields that may have been stored to since entry, as callgraph.effects numbers them.
     """
 
-    __slots__ = ("dropped", "env", "facts", "held", "marks", "shared", "stored")
+    __slots__ = ("dropped", "ended", "env", "facts", "held", "marks", "shared", "stored")
 
     def __init__(self) -> None:
         self.held: dict[Expr, Held] = {}
         self.dropped: dict[Expr, Held] = {}
+        self.ended: dict[Expr, Held] = {}
         self.env: dict[Expr, Expr] = {}
         self.facts: dict[Expr, Fact] = {}
         self.marks: frozenset[str] = frozenset()
@@ -60,6 +62,7 @@ class State:
         other = State.__new__(State)
         other.held = dict(self.held)
         other.dropped = dict(self.dropped)
+        other.ended = self.ended
         other.env = dict(self.env)
         other.facts = dict(self.facts)
         other.marks = self.marks
@@ -158,11 +161,11 @@ class State:
         self.env[address] = value if is_small(value) else UNKNOWN
 
     def _forget_memory(self, address: Expr) -> None:
-        """A store to memory makes what branches said of that field stale."""
-        if address[0] != "f":
-            return
-        name = address[2]
-        stale = [term for term in self.facts if _loads_field(term, name)]
+        """A store to memory makes what branches said of that field, or place, stale."""
+        place = address
+        while place[0] == "i":
+            place = place[1]
+        stale = [term for term in self.facts if _loads(term, place)]
         for term in stale:
             del self.facts[term]
 
@@ -270,6 +273,7 @@ class State:
             self.held[found] = held._replace(depth=held.depth - 1)
         else:
             del self.held[found]
+            self.ended = {**self.ended, found: Held(mode, loc)}
 
     def _match(self, term: Expr, mode: str) -> Expr | None:
         """The held lock that a release means: the same term, else the only one of its class."""
@@ -298,34 +302,41 @@ class State:
 
     # -- joins ---------------------------------------------------------------------------------
 
+    def _join(self, other: State, mine: Expr, theirs: Expr, phi: Expr) -> Expr:
+        """One term for what a place holds in either state; `phi` when nothing better is known."""
+        if mine == theirs or _covers(mine, theirs, other):
+            return mine
+        if mine[0] == "k" and theirs[0] == "k":
+            test = _telling(self, other)
+            if test is not None:
+                return ("ite", test, mine, theirs)
+            test = _telling(other, self)
+            return phi if test is None else ("ite", test, theirs, mine)
+        moved = _same_array(mine, theirs)
+        return phi if moved is None else moved
+
     def merge(self, other: State, block: int) -> bool:
         """Widen this state by another one with the same key; whether that changed anything."""
         changed = bool(other.stored & ~self.stored) or not other.shared <= self.shared
         self.stored |= other.stored
         self.shared |= other.shared
         env = self.env
-        test: Expr | None = None
-        for address, value in list(env.items()):
-            theirs = other.env.get(address)
-            if theirs == value:
+        members = [a for a in other.env if a not in env and a[0] in ("f", "i")]
+        for address in (*env, *members):
+            mine, theirs = env.get(address), other.env.get(address)
+            if mine == theirs:
                 continue
-            if theirs is None:
-                del env[address]
-                changed = True
-                continue
-            phi: Expr = ("phi", block, address)
-            if value[0] == "k" and theirs[0] == "k":
-                test = test or _telling(self, other)
-                swapped = None if test is not None else _telling(other, self)
-                if test is not None:
-                    env[address] = ("ite", test, value, theirs)
-                elif swapped is not None:
-                    env[address] = ("ite", swapped, theirs, value)
-                if env[address][0] == "ite":
+            if mine is None or theirs is None:
+                if address[0] not in ("f", "i"):
+                    del env[address]  # declared on one side only
                     changed = True
                     continue
-            if value != phi and not _covers(value, theirs, other):
-                env[address] = phi
+                # A member that one side knows only as part of the whole.
+                mine = self._load(address) if mine is None else mine
+                theirs = other._load(address) if theirs is None else theirs
+            joined = self._join(other, mine, theirs, ("phi", block, address))
+            if env.get(address) != joined and not (address not in env and mine == joined):
+                env[address] = joined
                 changed = True
         facts = self.facts
         for term, fact in list(facts.items()):
@@ -340,6 +351,20 @@ class State:
                 facts[term] = common
                 changed = True
         return changed
+
+
+def _same_array(a: Expr, b: Expr) -> Expr | None:
+    """Two pointers into one array, at different offsets, as one at an unknown offset."""
+    base, other = _without_offset(a), _without_offset(b)
+    if base != other or base == UNKNOWN or base[0] in ("k", "phi"):
+        return None
+    return ("o", "+", base, UNKNOWN)
+
+
+def _without_offset(term: Expr) -> Expr:
+    while term[0] == "o" and term[1] in ("+", "-"):
+        term = term[2]
+    return term
 
 
 def _telling(one: State, other: State) -> Expr | None:
@@ -398,10 +423,15 @@ def _inside(address: Expr, place: Expr) -> bool:
     return address == place
 
 
-def _loads_field(term: Expr, name: str) -> bool:
-    if term[0] == "l" and term[1][0] == "f" and term[1][2] == name:
-        return True
-    return any(type(part) is tuple and part and _loads_field(part, name) for part in term[1:])
+def _loads(term: Expr, place: Expr) -> bool:
+    """Whether a term is loaded from a place: the same field of any object, or the same address."""
+    if term[0] == "l":
+        address = term[1]
+        while address[0] == "i":
+            address = address[1]
+        if address == place or (address[0] == place[0] == "f" and address[2] == place[2]):
+            return True
+    return any(type(part) is tuple and part and _loads(part, place) for part in term[1:])
 
 
 def _compose(expr: Expr, evaluate: Callable[[Expr], Expr]) -> Expr:

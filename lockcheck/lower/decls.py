@@ -40,6 +40,7 @@ class VariableDecl(NamedTuple):
 
     address: Expr
     is_array: bool
+    value: int | None  # of a constant
 
 
 class Declarations:
@@ -260,9 +261,17 @@ class Declarations:
             key = f"{name}@{self.file_of(cursor)}"
         else:
             key = name
-        found = VariableDecl(("g", intern(key)), self.is_array(cursor))
+        found = VariableDecl(("g", intern(key)), self.is_array(cursor), self._constant(cursor))
         self._globals[cursor.d0] = found
         return found
+
+    def _constant(self, cursor: Any) -> int | None:
+        """The value of a `const` variable with a constant initialiser in sight."""
+        lib = self._lib
+        if not lib.clang_isConstQualifiedType(lib.clang_getCursorType(cursor)):
+            return None
+        initialiser = lib.clang_Cursor_getVarDeclInitializer(cursor)
+        return None if lib.clang_Cursor_isNull(initialiser) else self.evaluate(initialiser)
 
     def is_array(self, cursor: Any) -> bool:
         """Whether a declared variable is an array."""

@@ -81,6 +81,10 @@ class ExpressionLowering(AddressLowering):
         named = self.named(node)
         if named[0] in ("fn", "k", "u"):
             return named
+        if named[0] == "g":
+            constant = self.constant(node)
+            if constant is not None:
+                return ("k", constant)
         return self.load(node, how)
 
     def _lvalue(self, node: Node, how: int) -> Expr:

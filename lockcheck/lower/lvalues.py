@@ -103,6 +103,8 @@ class AddressLowering:
             pointer = self.value(node.children[0])
             if pointer[0] == "o" and pointer[1] in ("+", "-"):
                 return folding.element(pointer[2], pointer[3])  # *(p + i) is p[i]
+            if self._decays(node.children[0]):
+                return folding.element(pointer, ("k", 0))  # *array is array[0]
             return pointer
         if kind == K.COMPOUND_LITERAL:
             place = self.temporary()
@@ -130,6 +132,11 @@ class AddressLowering:
             return self.decls.variable(cursor, "").address
         return UNKNOWN
 
+    def constant(self, node: Node) -> int | None:
+        """The value of a constant global that a name refers to."""
+        cursor = self.lib.clang_getCursorReferenced(node.cursor)
+        return self.decls.variable(cursor, "").value if cursor.kind == K.VAR_DECL else None
+
     def function_value(self, cursor: Any) -> Expr:
         decl = self.decls.function(cursor)
         if decl.definition is not None and not decl.in_main_file:
@@ -146,9 +153,17 @@ class AddressLowering:
             base = self.address(inner)
         elif inner.kind == K.UNEXPOSED_EXPR or self.decls.type_kind(inner.cursor) == K.TYPE_POINTER:
             base = self.value(inner)
+            if self._decays(inner):
+                base = folding.element(base, ("k", 0))  # array->member
         else:
             base = self._spill(inner)
         return ("f", base, field.name) if field.name else base
+
+    def _decays(self, node: Node) -> bool:
+        """Whether a pointer value is an array that decays to its first element."""
+        while node.kind in (K.PAREN_EXPR, K.UNEXPOSED_EXPR) and len(node.children) == 1:
+            node = node.children[0]
+        return self.is_lvalue(node) and self.is_array(node)
 
     def is_array(self, node: Node) -> bool:
         node = strip(node)

@@ -93,6 +93,7 @@ _FUNCTIONS: dict[str, tuple[list[Any], Any]] = {
     "clang_getArrayElementType": ([CXType], CXType),
     "clang_getTypeDeclaration": ([CXType], CXCursor),
     "clang_getTypeSpelling": ([CXType], CXString),
+    "clang_isConstQualifiedType": ([CXType], c_uint),
     "clang_isVolatileQualifiedType": ([CXType], c_uint),
     "clang_getEnumConstantDeclValue": ([CXCursor], c_longlong),
     "clang_Cursor_getStorageClass": ([CXCursor], c_int),

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from lockcheck.facts.ir import Event, Expr
+from lockcheck.facts.ir import NULL, Event, Expr
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.solver import At
 from lockcheck.rules.pattern import BoundPattern
@@ -103,9 +103,9 @@ class AccessFinder:
         found: list[Access] = []
         solved = self._analysis.solved(key)
         for event, ats in solved.accesses:
-            write, how = _kind(event)
+            write, how = _kind(event, ats)
             for at in ats:
-                for pattern, base in _matches(patterns, at.terms[0]):
+                for pattern, base in _matches(patterns, at.terms[0], event[2], at):
                     written = _written(event[2], at.terms[0], pattern)
                     found.append(
                         Access(
@@ -114,8 +114,9 @@ class AccessFinder:
                     )
         for number in sorted(solved.calls):
             for at in solved.calls[number]:
-                for index, term in enumerate(at.terms[1:]):
-                    for pattern, base in _matches(patterns, term):
+                args = self._program.calls[key][number].event[4]
+                for index, (term, arg) in enumerate(zip(at.terms[1:], args, strict=True)):
+                    for pattern, base in _matches(patterns, term, arg, at):
                         found.extend(self._passed(key, number, at, index, pattern, base))
         return found
 
@@ -168,7 +169,7 @@ class AccessFinder:
         solved = self._analysis.solved(key)
         for event, ats in solved.accesses:
             if any(_hangs_on(at.terms[0], index) for at in ats):
-                write, how = _kind(event)
+                write, how = _kind(event, ats)
                 found.setdefault((write, how), _ParameterAccess(write, how, (), key, event[1]))
         for number, ats in sorted(solved.calls.items()):
             call = self._program.calls[key][number]
@@ -190,22 +191,34 @@ class AccessFinder:
         return self._parameters[key, index]
 
 
-def _kind(event: Event) -> tuple[bool, int]:
+def _kind(event: Event, ats: list[At]) -> tuple[bool, int]:
     """Whether an access event writes, and its flags."""
-    return (True, event[4]) if event[0] == "S" else (False, event[3])
+    if event[0] != "S":
+        return False, event[3]
+    return True, event[4] | (NULL if all(at.terms[1] == ("k", 0) for at in ats) else 0)
 
 
-def _matches(patterns: list[BoundPattern], address: Expr) -> Iterator[tuple[BoundPattern, Expr]]:
-    """The data that an address lies in, each with the metavariable's value."""
+def _matches(
+    patterns: list[BoundPattern], address: Expr, written: Expr, at: At
+) -> Iterator[tuple[BoundPattern, Expr]]:
+    """The data that an address lies in, each with the metavariable's value.
+
+    Asked of the address as the source writes it, too: where `n` is `container_of(p, …, node)`, the
+    term of `n->node` is `*p`.
+    """
     for pattern in patterns:
         base = pattern.match_inside(address)
+        if base is None:
+            named = pattern.match_inside(written)
+            base = None if named is None else at.state.evaluate(named)
         if base is not None:
             yield pattern, base
 
 
 def _written(expr: Expr, term: Expr, pattern: BoundPattern) -> Expr:
     """The part of a source expression that names the datum, without members below it."""
-    for _ in range(pattern.steps_inside(term)):
+    inside = term if pattern.match_inside(term) is not None else expr
+    for _ in range(pattern.steps_inside(inside)):
         if expr[0] not in ("f", "i"):
             break
         expr = expr[1]

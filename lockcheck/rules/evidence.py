@@ -118,15 +118,17 @@ class Evidencer:
             return f"{text} held for write"
         return f"{text} held"
 
-    def evidence_text(self, function: str, evidence: Evidence) -> str:
+    def evidence_text(self, evidence: Evidence) -> str:
         """What a function did with the lock that it needed."""
+        function = evidence.function
         where = self.place(function, evidence.held.loc)
         lock = evidence.need.text
         if evidence.dropped:
             return f"{name_of(function)}() drops {lock} (at {where})"
         return f"{name_of(function)}() holds {lock} for {evidence.held.mode} (taken at {where})"
 
-    def evidence_step(self, function: str, evidence: Evidence, nesting: int) -> Step:
+    def evidence_step(self, evidence: Evidence, nesting: int) -> Step:
+        function = evidence.function
         kind = StepKind.RELEASE if evidence.dropped else StepKind.ACQUIRE
         done = "dropped" if evidence.dropped else f"taken for {evidence.held.mode}"
         return Step(

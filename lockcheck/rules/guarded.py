@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from lockcheck.callgraph.program import Program
 from lockcheck.errors import Notice, Severity
-from lockcheck.facts.ir import ONCE, TEST, UPDATE
+from lockcheck.facts.ir import NULL, ONCE, TEST, UNKNOWN, UPDATE
 from lockcheck.findings.fingerprint import fingerprint
 from lockcheck.findings.model import Finding, LedgerCount, Location, Step, StepKind
 from lockcheck.lockstate.analysis import Analysis
@@ -46,7 +46,8 @@ class Obligation(NamedTuple):
     access: Access
     locks: tuple[BoundLock, ...]
     violations: tuple[Violation, ...]
-    broken: tuple[Evidence, ...]  # the access's own function spoils it
+    broken: bool  # the access's own function spoils it: no caller can mend that
+    evidence: tuple[Evidence, ...]  # of the access's own function
     unproved: tuple[str, ...]
 
 
@@ -73,6 +74,7 @@ class _GuardedCheck:
         self._program: Program = analysis.program
         self._finder = finder
         self._evidence = Evidencer(self._program)
+        self._lock_free = {name: d.lock_free for d in check.data for name in d.names}
         self._unknown: list[str] = []  # what the rule names and the tree does not have
         unshared = check.unshared
         callbacks: set[str] = set()
@@ -104,8 +106,8 @@ class _GuardedCheck:
     def _bind_data(self) -> list[BoundPattern]:
         """The data under the names that they have in this tree; a notice for what has none."""
         data: list[BoundPattern] = []
-        for names in self._check.data:
-            bound, reasons = self._bind_any(names)
+        for datum in self._check.data:
+            bound, reasons = self._bind_any(datum.names)
             data.extend(bound)
             if not bound:
                 self._unknown.extend(reasons)
@@ -184,9 +186,9 @@ class _GuardedCheck:
         ]
 
     def _is_lock_free(self, access: Access) -> bool:
+        allowed = self._lock_free[access.pattern.pattern]
         if access.write:
-            return False
-        allowed = self._check.lock_free
+            return "null" in allowed and bool(access.how & NULL)
         return bool(
             ("once" in allowed and access.how & ONCE) or ("test" in allowed and access.how & TEST)
         )
@@ -197,18 +199,19 @@ class _GuardedCheck:
             access.function, access.at.state, needs, access.base
         )
         if verdict is Verdict.BROKEN:
-            return Obligation(access, locks, (), evidence, ())
+            return Obligation(access, locks, (), True, evidence, ())
         if verdict is not Verdict.LIFTED:
-            return Obligation(access, locks, (), (), ())
+            return Obligation(access, locks, (), False, (), ())
         context = self._checker.context(access.function, access.at, open_needs, access.base)
         outcome = self._checker.decide(context)
-        return Obligation(access, locks, outcome.violations, (), outcome.unproved)
+        return Obligation(access, locks, outcome.violations, False, evidence, outcome.unproved)
 
     def _need(self, access: Access, lock: BoundLock) -> Need:
         """The lock instance where the lock's metavariable is the datum's, else its class."""
         pattern = lock.pattern
         term = None
-        if pattern.pattern.variable == access.pattern.pattern.variable:
+        same = pattern.pattern.variable == access.pattern.pattern.variable
+        if same and access.base != UNKNOWN:
             built = access.at.state.evaluate(pattern.build(access.base))
             term = strip_lock(built, self._program.models.lock_records)
         return Need(term, pattern.lock_class(), lock.mode, pattern.pattern.text.lstrip("&"))
@@ -278,14 +281,16 @@ class _GuardedCheck:
             function, loc = access.function, access.loc
         else:
             function, loc = path[culprit].caller, path[culprit].loc
-        evidence = obligation.broken if violation is None else violation.evidence
+        evidence = obligation.evidence
+        if violation is not None:
+            evidence = (*evidence, *violation.evidence)
         what = self._access_text(access, culprit is None)
         needs = " or ".join(
             words.need_text(lock.pattern.pattern.text.lstrip("&"), lock.mode, self._kind(lock))
             for lock in obligation.locks
         )
         why = self._why(access, path, culprit, evidence)
-        chain = self._chain(access, path, evidence, obligation)
+        chain = self._chain(access, path, evidence)
         return _Draft(
             culprit=function,
             loc=loc,
@@ -317,46 +322,39 @@ class _GuardedCheck:
         culprit: int | None,
         evidence: tuple[Evidence, ...],
     ) -> str:
+        """Who does not hold the lock, or what they did to it instead."""
         words = self._evidence
-        if evidence:
-            at_fault = access.function if culprit is None else edges[culprit].caller
-            text = words.evidence_text(at_fault, evidence[-1])
-            if culprit is not None and culprit > 0:
-                callee = name_of(edges[culprit - 1].caller)
-                return f"{text} and calls {callee}()"
-            if culprit is not None:
-                return f"{text} and calls {name_of(access.function)}()"
-            return text
-        if culprit is not None:
-            caller = name_of(edges[culprit].caller)
-            callee = name_of(access.function if culprit == 0 else edges[culprit - 1].caller)
-            return f"{caller}() calls {callee}() without it"
-        top = name_of(edges[-1].caller) if edges else name_of(access.function)
+        at_fault = access.function if culprit is None else edges[culprit].caller
+        called = [access.function, *(edge.caller for edge in edges)]
+        callee = None if culprit is None else name_of(called[culprit])
+        own = [e for e in evidence if e.function == at_fault]
+        if own:
+            text = words.evidence_text(own[-1])
+            return text if callee is None else f"{text} and calls {callee}()"
+        if callee is not None:
+            return f"{name_of(at_fault)}() calls {callee}() without it"
+        top = name_of(called[-1])
         if edges:
             return f"nothing on the way from {top}() takes it"
         return f"{top}() does not take it, and it is called from outside"
 
     def _chain(
-        self,
-        access: Access,
-        edges: tuple[Edge, ...],
-        evidence: tuple[Evidence, ...],
-        obligation: Obligation,
+        self, access: Access, edges: tuple[Edge, ...], evidence: tuple[Evidence, ...]
     ) -> list[Step]:
         words = self._evidence
         steps = words.chain_down(edges, access.function)
         depth = steps[-1].nesting + 1 if len(steps) > 1 else 0
-        if obligation.broken:
-            steps.extend(words.evidence_step(access.function, e, depth) for e in evidence)
-        elif evidence:
-            last = edges[-1].caller
+        for e in evidence:
             at = next(
-                (i for i, s in enumerate(steps) if s.kind is StepKind.CALL
-                 and s.location.function == name_of(last)),
+                (
+                    index
+                    for index, step in enumerate(steps)
+                    if step.kind is StepKind.CALL and step.location.function == name_of(e.function)
+                ),
                 len(steps),
-            )  # fmt: skip
+            )
             nesting = steps[at].nesting if at < len(steps) else depth
-            steps[at:at] = [words.evidence_step(last, e, nesting) for e in evidence]
+            steps.insert(at, words.evidence_step(e, nesting))
         for helper in access.helpers:
             steps.append(
                 Step(

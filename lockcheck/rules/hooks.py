@@ -44,15 +44,17 @@ def check_hook(
     evidence = Evidencer(program)
     findings: list[Finding] = []
     ordinals: Counter[tuple[str, str]] = Counter()
-    violated = 0
+    violated = unproved = 0
     for hook in hooked:
-        ways = _distinct(sleeping.ways(hook.function))
+        known = sleeping.ways(hook.function)
+        ways = _distinct([way for way in known if not sleeping.hangs_on_flags(way)])
         violated += bool(ways)
+        unproved += bool(known) and not ways
         for way in ways:
             subject = (name_of(hook.function), _primitive(way, hook.function, evidence)[0])
             ordinals[subject] += 1
             findings.append(_finding(rule, check, hook, way, evidence, ordinals[subject]))
-    ledger = LedgerCount(rule.info.rule_id, len(hooked) - violated, violated, 0)
+    ledger = LedgerCount(rule.info.rule_id, len(hooked) - violated - unproved, violated, unproved)
     return RuleResult(findings, [], ledger)
 
 
@@ -85,7 +87,7 @@ def _find_hooks(starts: list[str], check: HookNoSleep, analysis: Analysis) -> li
     return [hooked[key] for key in sorted(hooked)]
 
 
-def _distinct(ways: tuple[SleepWay, ...]) -> list[SleepWay]:
+def _distinct(ways: list[SleepWay]) -> list[SleepWay]:
     """One way for each call in the hook."""
     seen: dict[int, SleepWay] = {}
     for way in ways:

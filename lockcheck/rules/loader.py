@@ -14,7 +14,7 @@ import msgspec
 from lockcheck.errors import LockcheckError
 from lockcheck.findings.model import Level, RuleInfo
 from lockcheck.models.loader import READ, WRITE
-from lockcheck.rules.model import GuardedData, HookNoSleep, LockPattern, Rule, UnsharedWhen
+from lockcheck.rules.model import Datum, GuardedData, HookNoSleep, LockPattern, Rule, UnsharedWhen
 from lockcheck.rules.pattern import Member, Pattern, parse_pattern, parse_variables, pattern_error
 from lockcheck.yamlfile import Node, load_yaml
 
@@ -185,7 +185,8 @@ def _guarded(top: Node, *, walks: bool) -> GuardedData:
             variables.update(parse_variables({name: node.string()}))
         except ValueError as error:
             raise node.error(str(error), remedy="e.g. slot: struct kvm_memory_slot *") from error
-    data = tuple(_datum(item, variables) for item in top.items("data"))
+    lock_free = _lock_free(top)
+    data = tuple(_datum(item, variables, lock_free) for item in top.items("data"))
     if not data:
         raise top.error("a rule about data needs 'data': a list of patterns")
     one_of = _locks(top, "one-lock-of", variables)
@@ -197,14 +198,14 @@ def _guarded(top: Node, *, walks: bool) -> GuardedData:
     if not (one_of or write or read):
         raise where.error("no lock is named: add 'write', 'read' or 'one-lock-of'")
     locked = [lock.pattern for lock in (*one_of, *write, *read)]
-    used = {pattern.variable for names in (*data, locked) for pattern in names}
+    named = [pattern for datum in data for pattern in datum.names]
+    used = {pattern.variable for pattern in (*named, *locked)}
     for name, node in top.mapping("where").items():
         if name not in used:
             raise node.error(
                 f"'{name}' is declared and never used", remedy="remove it, or correct its name"
             )
-    lock_free = frozenset(item.one_of({"once", "test"}) for item in top.items("lock-free"))
-    return GuardedData(variables, data, write, read, one_of, lock_free, _unshared(top), walks)
+    return GuardedData(variables, data, write, read, one_of, _unshared(top), walks)
 
 
 def _unshared(top: Node) -> UnsharedWhen:
@@ -242,15 +243,21 @@ def _locks(top: Node, key: str, variables: Mapping[str, str]) -> tuple[LockPatte
     return tuple(locks)
 
 
-def _datum(item: Node, variables: Mapping[str, str]) -> tuple[Pattern, ...]:
-    """One guarded datum: a pattern, or `any-of` several, one for each kernel version."""
+def _datum(item: Node, variables: Mapping[str, str], lock_free: frozenset[str]) -> Datum:
+    """One guarded datum: a pattern, or a mapping with `pattern` or `any-of`, and `lock-free`."""
     if not item.is_mapping():
-        return (_pattern(item, variables),)
-    item.only({"any-of"})
-    names = tuple(_pattern(name, variables) for name in item.items("any-of"))
-    if not names:
-        raise item.error("'any-of' needs a list of patterns")
-    return names
+        return Datum((_pattern(item, variables),), lock_free)
+    item.only({"pattern", "any-of", "lock-free"})
+    single = item.get("pattern")
+    nodes = item.items("any-of") if single is None else [single]
+    if not nodes:
+        raise item.error("name the datum: 'pattern', or 'any-of' with its names in each version")
+    own = _lock_free(item) if item.get("lock-free") is not None else lock_free
+    return Datum(tuple(_pattern(node, variables) for node in nodes), own)
+
+
+def _lock_free(node: Node) -> frozenset[str]:
+    return frozenset(item.one_of({"once", "test", "null"}) for item in node.items("lock-free"))
 
 
 def _pattern(node: Node, variables: Mapping[str, str]) -> Pattern:

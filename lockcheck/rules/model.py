@@ -23,23 +23,32 @@ class UnsharedWhen(msgspec.Struct, frozen=True):
     callbacks: tuple[str, ...] = ()
 
 
+class Datum(msgspec.Struct, frozen=True):
+    """One guarded datum.
+
+    names: the patterns that it has in one tree or another.
+    lock_free: accesses that need no lock: "once" (volatile reads), "test" (compared with NULL
+        only), "null" (NULL is stored: a node that is in no list is set up).
+    """
+
+    names: tuple[Pattern, ...]
+    lock_free: frozenset[str]
+
+
 class GuardedData(msgspec.Struct, frozen=True):
     """Data that may only be touched under a lock. Rule kinds guarded-data, walk-in-section.
 
     variables: metavariable → record tag.
-    data: what is guarded; each entry holds the names that it has in one tree or another.
     write, read: any one of these locks will do; empty: no lock is needed.
     one_of: exactly one of these guards everything: the one that the writers hold.
-    lock_free: "once" (volatile reads), "test" (compared with NULL only).
     walks: whether a read follows the datum, which words the message.
     """
 
     variables: dict[str, str]
-    data: tuple[tuple[Pattern, ...], ...]
+    data: tuple[Datum, ...]
     write: tuple[LockPattern, ...]
     read: tuple[LockPattern, ...]
     one_of: tuple[LockPattern, ...]
-    lock_free: frozenset[str]
     unshared: UnsharedWhen
     walks: bool
 

@@ -19,6 +19,7 @@ from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.terms import lock_class
 
 _MAX_STEPS = 32
+_POINTERS = frozenset({"p", "l", "c", "phi", "co"})
 _ANY_ELEMENT = "__lockcheck_any"
 _VARIABLE = re.compile(r"struct\s+(\w+)\s*\*$")
 
@@ -57,7 +58,10 @@ class BoundPattern(msgspec.Struct, frozen=True):
         return next(name for name in reversed(self.fields) if name)
 
     def match(self, term: Expr) -> Expr | None:
-        """The metavariable's value if the address `term` is this datum, else None."""
+        """The metavariable's value if the address `term` is this datum, else None.
+
+        ("u",) when it is the datum of an object that the term does not name.
+        """
         return self._match(term, len(self.fields))
 
     def match_inside(self, term: Expr) -> Expr | None:
@@ -99,6 +103,8 @@ class BoundPattern(msgspec.Struct, frozen=True):
             return None if base == ("u",) else base
         if step.arrow:
             return self._match(base[1], count - 1) if base[0] == "l" else None
+        if base[0] in _POINTERS and isinstance(self.pattern.steps[count - 2], Member):
+            return ("u",)  # a pointer to the member around it: the object is not named
         return self._match(base, count - 1)
 
     def lock_class(self) -> str:

@@ -270,7 +270,6 @@ def test_returned_function_pointer(tmp_path: Path) -> None:
     assert only(tmp_path, text) == {"first", "second"}
 
 
-@pytest.mark.xfail(strict=True, reason="a callee that is the result of a call is not resolved")
 def test_returned_function_pointer_is_called_at_once(tmp_path: Path) -> None:
     text = """typedef int (*run_t)(int);
     static run_t pick(int c) { if (c) return first; return second; }

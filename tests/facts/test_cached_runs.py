@@ -213,9 +213,6 @@ def test_inline_is_delivered_by_another_unit_when_the_first_changes(tree: Tree) 
     assert tree.check() == {"b_run"}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="UNSOUND: when every unit is cached, missing header functions stay missing"
-)
 def test_inline_is_delivered_when_the_first_unit_is_not_asked_for(tree: Tree) -> None:
     tree.unit("a", ADD)
     tree.unit("b", ADD)
@@ -238,11 +235,6 @@ def test_inline_is_delivered_when_the_first_unit_cannot_be_read(tree: Tree) -> N
     assert {f.location.function for f in report.findings} == {"b_run"}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=TimeoutError,
-    reason="the unit is read again for ever: what it delivers itself is taken for delivered",
-)
 def test_unit_that_delivers_some_and_needs_others(tree: Tree) -> None:
     """b.c delivers box_size() itself, and box_count() was delivered by a.c."""
     signal.alarm(10)

@@ -548,7 +548,6 @@ def test_store_to_another_field_does_not(tmp_path: Path) -> None:
     assert seen == {1: {RW}, 2: {NOTHING}}
 
 
-@pytest.mark.xfail(strict=True, reason="UNSOUND: a store to a global keeps facts about it")
 def test_store_to_the_global_of_a_condition(tmp_path: Path) -> None:
     seen = held_in(
         tmp_path,
@@ -559,7 +558,6 @@ def test_store_to_the_global_of_a_condition(tmp_path: Path) -> None:
     assert seen == {1: {RW, NOTHING}, 2: {RW, NOTHING}}
 
 
-@pytest.mark.xfail(strict=True, reason="UNSOUND: a store to an array element keeps facts about it")
 def test_store_to_the_element_of_a_condition(tmp_path: Path) -> None:
     seen = held_in(
         tmp_path,
@@ -571,9 +569,6 @@ def test_store_to_the_element_of_a_condition(tmp_path: Path) -> None:
     assert seen == {1: {RW, NOTHING}, 2: {RW, NOTHING}}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="UNSOUND: a store through a pointer keeps facts about the place"
-)
 def test_store_through_the_pointer_of_a_condition(tmp_path: Path) -> None:
     seen = held_in(
         tmp_path,
@@ -647,7 +642,6 @@ def test_function_that_exceeds_its_budget_is_reported(
     assert found.unsettled == {"f"}
 
 
-@pytest.mark.xfail(strict=True, reason="UNSOUND: states beyond MAX_STATES are dropped in silence")
 def test_function_with_too_many_lock_states_is_reported(tmp_path: Path) -> None:
     # 2^6 locksets reach the mark: those that are left out must not be left out in silence.
     fields = " ".join(f"spinlock_t l{i};" for i in range(6))

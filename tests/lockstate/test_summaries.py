@@ -369,7 +369,6 @@ def test_guard_over_a_value_that_was_stored_to_is_left_out(tmp_path: Path) -> No
     assert [e.guard for e in exits] == [(), ()]
 
 
-@pytest.mark.xfail(strict=True, reason="UNSOUND: stores to elements are not seen")
 def test_guard_over_an_element_that_was_stored_to_is_left_out(tmp_path: Path) -> None:
     text = f"""struct v {{ int on[4]; }};
     void f(struct thing *t, struct v *v) {{ v->on[1] = unknown(); if (v->on[1]) {TAKE} }}"""
