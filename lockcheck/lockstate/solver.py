@@ -19,7 +19,7 @@ from lockcheck.lockstate.summary import Condition, Exit, Summary
 from lockcheck.lockstate.terms import lock_class, object_root, root, strip_lock, substitute
 from lockcheck.models.loader import FunctionModel, LockEffect, Models
 
-MAX_STATES = 24  # lock states kept apart in one block
+MAX_STATES = 32  # lock states kept apart in one block
 MAX_STEPS = 4000  # blocks walked in one function
 
 

@@ -49,9 +49,9 @@ def check_rules(program: Program, rules: Sequence[Rule], advance: Callable[[str]
         names = ", ".join(sorted(key.split("@", 1)[0] + "()" for key in analysis.unsettled))
         notices.append(
             Notice(
-                Severity.WARNING,
+                Severity.NOTE,
                 "not-settled",
-                f"the lock state of {names} did not settle within its budget",
+                f"{names}: too many different lock states, some paths were not followed",
             )
         )
     findings.sort(key=lambda f: (f.location, f.rule_id, f.message))
