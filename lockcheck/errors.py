@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NoReturn
 
 import msgspec
 
@@ -58,8 +57,3 @@ class Notice(msgspec.Struct, frozen=True, order=True):
     file: str | None = None
     line: int | None = None
     remedy: str | None = None
-
-
-def unreachable(what: object) -> NoReturn:
-    """Fail loudly on a case that the code believes cannot happen."""
-    raise AssertionError(f"unexpected: {what!r}")

@@ -10,7 +10,6 @@ from lockcheck.lockstate.solver import At, Oracle, Return, Solved, Solver
 from lockcheck.lockstate.state import Fact, State
 from lockcheck.lockstate.summary import NO_SUMMARY, Condition, Exit, Summary
 from lockcheck.lockstate.terms import is_entry_term, is_small, lock_class, object_root, root
-from lockcheck.models.loader import FunctionModel
 
 MAX_GUARD = 6  # conditions that a guard keeps
 MAX_GUARD_DEPTH = 5  # nesting of a term in a guard
@@ -219,9 +218,6 @@ class Analysis:
                 fresh = False
         self._fresh[key] = fresh and some
         return self._fresh[key]
-
-    def model(self, key: str) -> FunctionModel | None:
-        return self.program.model(key)
 
     # -- guards --------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from lockcheck.facts.ir import NULL, Event, Expr
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.solver import At
+from lockcheck.lockstate.terms import root
 from lockcheck.rules.pattern import BoundPattern
 
 MAX_HELPERS = 6  # depth of helpers that a datum's address is followed through
@@ -216,13 +217,23 @@ def _matches(
 
 
 def _written(expr: Expr, term: Expr, pattern: BoundPattern) -> Expr:
-    """The part of a source expression that names the datum, without members below it."""
-    inside = term if pattern.match_inside(term) is not None else expr
-    for _ in range(pattern.steps_inside(inside)):
-        if expr[0] not in ("f", "i"):
-            break
-        expr = expr[1]
-    return expr
+    """The part of a source expression that names the datum, without members below it.
+
+    Where the source only has a local pointer into the datum, the term says more.
+    """
+    matched = pattern.match_inside(term) is not None
+    steps = pattern.steps_inside(term if matched else expr)
+    datum = term
+    for _ in range(steps):
+        expr = expr[1] if expr[0] in ("f", "i") else expr
+        datum = datum[1]
+    return datum if matched and not _names_a_field(expr) and root(datum)[0] == "p" else expr
+
+
+def _names_a_field(expr: Expr) -> bool:
+    named: set[str] = set()
+    _collect_fields(expr, named)
+    return bool(named)
 
 
 def _hangs_on(term: Expr, index: int) -> bool:

@@ -16,7 +16,6 @@ from pycparser import c_ast, c_parser
 
 from lockcheck.errors import LockcheckError
 from lockcheck.facts.ir import Expr
-from lockcheck.lockstate.terms import lock_class
 
 _MAX_STEPS = 32
 _POINTERS = frozenset({"p", "l", "c", "phi", "co"})
@@ -146,7 +145,10 @@ def parse_pattern(text: str, variables: Mapping[str, str]) -> Pattern:
     if body is None or len(body) != 1 or not isinstance(body[0], c_ast.Return):
         raise ValueError(f"not a C expression: '{text}'")
     steps: list[Member | Element] = []
-    variable = _steps(body[0].expr, steps, text)
+    expr = body[0].expr
+    if isinstance(expr, c_ast.UnaryOp) and expr.op == "&":
+        expr = expr.expr  # `&kvm->mmu_lock` is how C passes a lock
+    variable = _steps(expr, steps, text)
     if variable not in variables:
         raise ValueError(f"'{variable}' in '{text}' is not declared under 'where'")
     if not steps:
@@ -155,8 +157,6 @@ def parse_pattern(text: str, variables: Mapping[str, str]) -> Pattern:
 
 
 def _steps(node: Any, steps: list[Member | Element], text: str) -> str:
-    if isinstance(node, c_ast.UnaryOp) and node.op == "&" and not steps:
-        return _steps(node.expr, steps, text)
     if isinstance(node, c_ast.StructRef):
         variable = _steps(node.name, steps, text)
         steps.append(Member(node.field.name, node.type == "->"))
@@ -207,11 +207,6 @@ def bind(
         fields.append(f"{record}.{step.name}")
         record = known[step.name]
     return BoundPattern(pattern, tuple(fields), record)
-
-
-def class_matches(term: Expr, name: str) -> bool:
-    """Whether a lock term belongs to a lock class."""
-    return lock_class(term) == name
 
 
 def pattern_error(error: ValueError, file: str, line: int) -> LockcheckError:

@@ -80,7 +80,6 @@ def test_mistakes_are_refused(text: str, words: str) -> None:
     assert words in str(error.value)
 
 
-@pytest.mark.xfail(strict=True, reason="an address inside of a pattern is taken for the object")
 @pytest.mark.parametrize("text", ["(&s->a)->t", "(&s->list)[*]"])
 def test_address_inside_of_a_pattern_is_refused(text: str) -> None:
     # Taken as `s->a->t` it would be a rule that matches nothing.
