@@ -153,6 +153,17 @@ class SlotGraph:
         """The functions that a slot may hold."""
         return frozenset(self._targets.get(slot, ()))
 
+    def reached_from(self, records: Iterable[str]) -> dict[str, str]:
+        """Slot → field, for every slot that a field of one of the records flows to."""
+        wanted = tuple(f"{record}." for record in records)
+        found: dict[str, str] = {}
+        for slot in sorted({*self._direct, *self._edges}):
+            if slot.startswith(wanted):
+                for reached in self.flows_to(slot):
+                    found.setdefault(reached, slot)
+                found[slot] = slot
+        return found
+
     def flows_to(self, slot: str) -> frozenset[str]:
         """All slots that what is stored in `slot` may reach, itself included."""
         seen = {slot}

@@ -115,6 +115,7 @@ class Outcome(NamedTuple):
 
     violations: tuple[Violation, ...]
     unproved: tuple[str, ...]
+    held: bool  # some caller meets it with the lock
 
 
 class Unshared(msgspec.Struct, frozen=True):
@@ -254,7 +255,9 @@ class Checker:
         if any(_meets(lock, mode, need) for lock, mode in offered for need in needs):
             return Verdict.HELD, None, ()
         verdict, open_needs, evidence = self.judge(site.caller, state, needs, datum)
-        if verdict is not Verdict.LIFTED:
+        if verdict is Verdict.BROKEN and all(e.dropped for e in evidence):
+            open_needs = needs  # whether there was a lock to drop, its callers say
+        elif verdict is not Verdict.LIFTED:
             return verdict, None, evidence
         guard.extend(c for c in self._analysis.entry_guard(state) if c not in guard)
         above = Context(
@@ -265,6 +268,10 @@ class Checker:
             (*(pair for pair in offered if _is_pointer(pair[0])), *_offered(state)),
             context.opaque or _is_opaque(state),
         )
+        if verdict is Verdict.BROKEN:
+            if any(self._is_met(edge) for edge in self.edges(above)):
+                return verdict, None, evidence
+            return Verdict.LIFTED, above, ()
         return verdict, above, evidence
 
     def _rename_offered(
@@ -294,6 +301,7 @@ class Checker:
         queue = deque([start])
         violations: list[Violation] = []
         unproved: list[str] = []
+        held = False
         while queue:
             context = queue.popleft()
             if len(parents) > MAX_NODES:
@@ -301,6 +309,7 @@ class Checker:
                 break
             edges = self.edges(context)
             for edge in edges:
+                held = held or edge.verdict is Verdict.HELD
                 if edge.verdict is Verdict.BROKEN:
                     violations.append(self._violation(parents, context, edge))
                 elif edge.verdict is Verdict.UNDECIDED:
@@ -309,7 +318,7 @@ class Checker:
                     parents[edge.above] = (context, edge)
                     queue.append(edge.above)
             self._enter(context, parents, violations, unproved)
-        return Outcome(tuple(violations), tuple(dict.fromkeys(unproved)))
+        return Outcome(tuple(violations), tuple(dict.fromkeys(unproved)), held)
 
     def _is_met(self, edge: Edge, levels: int = MAX_SIBLING_LEVELS) -> bool:
         """Whether a caller meets a requirement: itself, or because all of its own callers do."""

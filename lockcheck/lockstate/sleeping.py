@@ -83,12 +83,30 @@ class SleepAnalysis:
         self._ways[key] = _shortest(found)
         return self._ways[key]
 
-    def hangs_on_flags(self, way: SleepWay) -> bool:
-        """Whether a way needs flags that this function's callers would have to tell."""
+    def guards_from(
+        self, way: SleepWay, path: tuple[tuple[str, int], ...]
+    ) -> list[tuple[Condition, ...]]:
+        """The guards that a way leaves at the top of a path of calls, none if it cannot happen.
+
+        path: (caller, call) from the top down; the last call enters the function of the way.
+        """
+        guards = [way.guard]
+        for key, number in reversed(path):
+            lifted = {
+                above
+                for at in self._analysis.states_at(key, number)
+                for guard in guards
+                if (above := self._lift(guard, at, at.terms[1:])) is not None
+            }
+            guards = sorted(lifted, key=repr)[:MAX_WAYS]
+        return guards
+
+    def hangs_on_flags(self, guard: tuple[Condition, ...]) -> bool:
+        """Whether a guard asks for flags that nobody on the way has told."""
         masks = {("k", value) for value in self._program.models.constants.values()}
         return any(
             condition.term[0] == "o" and condition.term[1] == "&" and condition.term[3] in masks
-            for condition in way.guard
+            for condition in guard
         )
 
     def _collect(self, key: str) -> list[SleepWay]:
@@ -203,11 +221,11 @@ def _has_bits(flags: Expr, mask: int) -> bool | None:
 
 
 def _shortest(ways: list[SleepWay]) -> tuple[SleepWay, ...]:
-    """The shortest way for each guard, and no guard that a weaker one covers."""
+    """The shortest way for each call and guard, and no guard that a weaker one covers."""
     kept: list[SleepWay] = []
     for way in sorted(ways, key=lambda w: (len(w.guard) > 0, w.length, w.loc, w.target)):
         conditions = set(way.guard)
-        if any(set(other.guard) <= conditions for other in kept):
+        if any(o.call == way.call and set(o.guard) <= conditions for o in kept):
             continue
         kept.append(way)
         if len(kept) == MAX_WAYS:

@@ -49,6 +49,7 @@ class Obligation(NamedTuple):
     broken: bool  # the access's own function spoils it: no caller can mend that
     evidence: tuple[Evidence, ...]  # of the access's own function
     unproved: tuple[str, ...]
+    held: bool  # on some path the lock is held
 
 
 class RuleResult(NamedTuple):
@@ -163,12 +164,13 @@ class _GuardedCheck:
         candidates = self._bind_locks(self._check.one_of)
         writes = [access for access in accesses if access.write]
         best: BoundLock | None = None
-        best_score: tuple[int, int] | None = None
+        best_score: tuple[int, int, int] | None = None
         for lock in candidates:
             obligations = self._obligations(writes, (lock,), ())
             bad = sum(1 for o in obligations if o.violations or o.broken)
             good = sum(1 for o in obligations if not (o.violations or o.broken or o.unproved))
-            score = (bad, -good)
+            held = sum(1 for o in obligations if o.held)
+            score = (-held, bad, -good)
             if best_score is None or score < best_score:
                 best, best_score = lock, score
         return () if best is None else (best,)
@@ -199,12 +201,14 @@ class _GuardedCheck:
             access.function, access.at.state, needs, access.base
         )
         if verdict is Verdict.BROKEN:
-            return Obligation(access, locks, (), True, evidence, ())
+            return Obligation(access, locks, (), True, evidence, (), False)
         if verdict is not Verdict.LIFTED:
-            return Obligation(access, locks, (), False, (), ())
+            return Obligation(access, locks, (), False, (), (), verdict is Verdict.HELD)
         context = self._checker.context(access.function, access.at, open_needs, access.base)
         outcome = self._checker.decide(context)
-        return Obligation(access, locks, outcome.violations, False, evidence, outcome.unproved)
+        return Obligation(
+            access, locks, outcome.violations, False, evidence, outcome.unproved, outcome.held
+        )
 
     def _need(self, access: Access, lock: BoundLock) -> Need:
         """The lock instance where the lock's metavariable is the datum's, else its class."""

@@ -21,6 +21,7 @@ class _Hooked(NamedTuple):
     function: str
     field: str
     way: tuple[tuple[str, int, str | None, str], ...]
+    calls: tuple[tuple[str, int], ...]  # the same calls by caller and call id
 
 
 def check_hook(
@@ -46,10 +47,14 @@ def check_hook(
     ordinals: Counter[tuple[str, str]] = Counter()
     violated = unproved = 0
     for hook in hooked:
-        known = sleeping.ways(hook.function)
-        ways = _distinct([way for way in known if not sleeping.hangs_on_flags(way)])
+        possible = [
+            (way, guard)
+            for way in sleeping.ways(hook.function)
+            for guard in sleeping.guards_from(way, hook.calls)
+        ]
+        ways = _distinct([way for way, guard in possible if not sleeping.hangs_on_flags(guard)])
         violated += bool(ways)
-        unproved += bool(known) and not ways
+        unproved += bool(possible) and not ways
         for way in ways:
             subject = (name_of(hook.function), _primitive(way, hook.function, evidence)[0])
             ordinals[subject] += 1
@@ -62,6 +67,8 @@ def _find_hooks(starts: list[str], check: HookNoSleep, analysis: Analysis) -> li
     """Breadth first from the start: every call through a field of the hook records."""
     program = analysis.program
     ways: dict[str, tuple[tuple[str, int, str | None, str], ...]] = dict.fromkeys(starts, ())
+    calls: dict[str, tuple[tuple[str, int], ...]] = dict.fromkeys(starts, ())
+    fields = program.slots.reached_from(check.records)
     queue = deque(starts)
     hooked: dict[str, _Hooked] = {}
     while queue:
@@ -78,11 +85,13 @@ def _find_hooks(starts: list[str], check: HookNoSleep, analysis: Analysis) -> li
                 ):
                     continue
                 way = (*ways[key], (key, call.event[1], call.slot, target))
-                record = (call.slot or "").split(".", 1)[0]
-                if record in check.records:
-                    hooked.setdefault(target, _Hooked(target, call.slot or "", way))
+                numbers = (*calls[key], (key, number))
+                field = fields.get(call.slot or "")
+                if field is not None:
+                    hooked.setdefault(target, _Hooked(target, field, way, numbers))
                 elif target not in ways:
                     ways[target] = way
+                    calls[target] = numbers
                     queue.append(target)
     return [hooked[key] for key in sorted(hooked)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import DIRECTORIES, JOBS, kernel_tree
-from variants import BASE, RIGHT, WRONG, Expected, Variant, apply
+from variants import BASE, BASE_6_12, RIGHT, WRONG, WRONG_6_12, Expected, Variant, apply
 
 from lockcheck.config import Config
 from lockcheck.findings.model import Finding
@@ -23,7 +23,16 @@ def _fits(finding: Finding, expected: Expected) -> bool:
 
 @pytest.mark.parametrize("variant", [*RIGHT, *WRONG], ids=lambda variant: variant.name)
 def test_variant(variant: Variant, facts_cache: str) -> None:
-    tree = kernel_tree("6.1")
+    _check("6.1", variant, BASE, facts_cache)
+
+
+@pytest.mark.parametrize("variant", WRONG_6_12, ids=lambda variant: variant.name)
+def test_variant_on_6_12(variant: Variant, facts_cache: str) -> None:
+    _check("6.12", variant, BASE_6_12, facts_cache)
+
+
+def _check(version: str, variant: Variant, base: Expected, facts_cache: str) -> None:
+    tree = kernel_tree(version)
     report = analyse(
         Config(
             tree=tree,
@@ -35,7 +44,7 @@ def test_variant(variant: Variant, facts_cache: str) -> None:
     )
     assert report.complete, report.notices
     left = list(report.findings)
-    for expected in (BASE, *variant.expected):
+    for expected in (base, *variant.expected):
         found = next((f for f in left if _fits(f, expected)), None)
         assert found is not None, f"not found: {expected}\n" + _show(report.findings)
         left.remove(found)

@@ -442,7 +442,73 @@ WRONG: tuple[Variant, ...] = (
     ),
 )
 
+_FLAG = (
+    ("struct kvm_memory_slot *slot,\n				  struct kvm_page_track_notifier_node *node)",
+     "struct kvm_memory_slot *slot,\n				  struct kvm_page_track_notifier_node *node,"
+     " bool may_sleep)"),
+    ("		struct kvm_memory_slot *slot,\n		struct kvm_page_track_notifier_node *node)",
+     "		struct kvm_memory_slot *slot,\n		struct kvm_page_track_notifier_node *node,"
+     " bool may_sleep)"),
+)  # fmt: skip
+
+
+def _with_flag(passed: str) -> tuple[Edit, ...]:
+    """The hook gets a flag that tells whether it may sleep, and takes a mutex if so."""
+    edits = patch(
+        _WALK.replace("(kvm, slot, n)", f"(kvm, slot, n, {passed})"),
+        _in_hook(
+            "if (may_sleep) {\n		mutex_lock(&info->vgpu_lock);\n"
+            "		mutex_unlock(&info->vgpu_lock);\n	}"
+        ),
+    )
+    changed = []
+    for edit in edits:
+        new = edit.new
+        for old, flagged in _FLAG:
+            new = new.replace(old, flagged)
+        changed.append(edit._replace(new=new))
+    return tuple(changed)
+
+
+WRONG += (
+    Variant(
+        "hook_called_through_a_local",
+        patch(
+            _WALK.replace(
+                "		if (n->track_remove_slot)\n			n->track_remove_slot(kvm, slot, n);\n",
+                "	{\n		void (*fn)(struct kvm *, struct kvm_memory_slot *,\n"
+                "			   struct kvm_page_track_notifier_node *) = "
+                "READ_ONCE(n->track_remove_slot);\n\n		if (fn)\n"
+                "			fn(kvm, slot, n);\n	}\n",
+            ),
+            _in_hook("mutex_lock(&info->vgpu_lock);\n	mutex_unlock(&info->vgpu_lock);"),
+        ),
+        (Expected(SLEEP, HOOK, ("mutex_lock(&info->vgpu_lock)",)),),
+    ),
+    Variant(
+        "two_sleepers",
+        patch(
+            body=_in_hook(
+                "kfree(kzalloc(64, GFP_KERNEL));\n	mutex_lock(&info->vgpu_lock);\n"
+                "	mutex_unlock(&info->vgpu_lock);"
+            )
+        ),
+        (Expected(SLEEP, HOOK, ("mutex_lock(",)), Expected(SLEEP, HOOK, ("kzalloc()",))),
+    ),
+    Variant(
+        "hook_told_that_it_may_sleep",
+        _with_flag("true"),
+        (Expected(SLEEP, HOOK, ("mutex_lock(&info->vgpu_lock)",)),),
+    ),
+    Variant(
+        "only_the_lock_line_removed",
+        patch(body=_HOOK_BODY.replace("	write_lock(&kvm->mmu_lock);\n", "")),
+        _UNLOCKED,
+    ),
+)
+
 RIGHT: tuple[Variant, ...] = (
+    Variant("hook_told_not_to_sleep", _with_flag("false"), ()),
     Variant("patch", patch(), ()),
     Variant("gfp_atomic", patch(body=_in_hook("kfree(kzalloc(64, GFP_ATOMIC));")), ()),
     Variant(
@@ -468,5 +534,23 @@ RIGHT: tuple[Variant, ...] = (
             "	write_unlock(&kvm->mmu_lock);\n"
         ),
         (),
+    ),
+)
+
+# On 6.12 the hook takes mutex vgpu_lock: every run shows that.
+BASE_6_12 = Expected(SLEEP, "kvmgt_page_track_remove_region", ("mutex_lock(&info->vgpu_lock)",))
+WRONG_6_12: tuple[Variant, ...] = (
+    Variant(
+        "count_updated_under_a_read_lock",
+        (
+            Edit(
+                TRACK,
+                "	write_lock(&kvm->mmu_lock);\n	__kvm_write_track_add_gfn(kvm, slot, gfn);\n"
+                "	write_unlock(&kvm->mmu_lock);\n",
+                "	read_lock(&kvm->mmu_lock);\n	__kvm_write_track_add_gfn(kvm, slot, gfn);\n"
+                "	read_unlock(&kvm->mmu_lock);\n",
+            ),
+        ),
+        (Expected(GFN, "kvm_write_track_add_gfn", ("gfn_write_track", "for read")),),
     ),
 )
