@@ -84,6 +84,7 @@ def analyse(config: Config, progress: Progress | None = None) -> Report:
         rules=tuple(rule.info for rule in rules),
         tree=TreeInfo(str(tree.root), tree.version, tree.git_revision(), tree.git_remote()),
         ledger=checked.ledger,
+        obligations=checked.obligations,
         units=len(read.units),
         command_line=config.command_line,
         started=started,

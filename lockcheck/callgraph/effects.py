@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 import networkx
 
@@ -22,8 +22,16 @@ class StoreEffects:
     """Fields stored by each function, its callees included."""
 
     def __init__(
-        self, functions: Mapping[str, Function], callees: Mapping[str, frozenset[str]]
+        self,
+        functions: Mapping[str, Function],
+        callees: Mapping[str, frozenset[str]],
+        counters: Container[str] = (),
     ) -> None:
+        """`counters`: fields that every object has, whose stores say nothing of one object.
+
+        UNSOUND: what a branch said of such a counter counts on after a callee changed it.
+        """
+        self._counters = counters
         self._bits: dict[str, int] = {}
         self._masks: dict[str, FieldSet] = {}
         own = {key: self._own(function) for key, function in functions.items()}
@@ -51,7 +59,7 @@ class StoreEffects:
             for event in events:
                 if event[0] == "S":
                     name = stored_field(event[2])
-                    if name is not None:
+                    if name is not None and name not in self._counters:
                         mask |= 1 << self._bits.setdefault(name, len(self._bits))
         return mask
 

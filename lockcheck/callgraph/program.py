@@ -67,13 +67,14 @@ class Program:
         self.calls: dict[str, dict[int, Call]] = {}
         self.callers: dict[str, list[CallSite]] = defaultdict(list)
         self._called_slots: set[str] = set()
+        self._outside: dict[str, frozenset[str]] = {}
         self._link()
         self._drop_unreached(own)
         callees = {
             key: frozenset(target for call in calls.values() for target in call.targets)
             for key, calls in self.calls.items()
         }
-        self.effects = StoreEffects(self.functions, callees)
+        self.effects = StoreEffects(self.functions, callees, models.counters)
 
     def model(self, key: str) -> FunctionModel | None:
         """The model of a function, by its C name."""
@@ -176,13 +177,21 @@ class Program:
 
     def reach(self, key: str) -> Reach:
         """How a function can be entered other than by the calls that were read."""
-        stored = self.slots.written_by.get(key, set())
-        if any(not self._is_called(slot) for slot in stored):
+        if self.outside_slots(key):
             return Reach.CALLBACK
         function = self.functions.get(key)
         if function is not None and function.external:
             return Reach.EXTERNAL
         return Reach.NONE
+
+    def outside_slots(self, key: str) -> frozenset[str]:
+        """The slots that a function is stored in and that nobody in the units calls through."""
+        known = self._outside.get(key)
+        if known is None:
+            stored = self.slots.written_by.get(key, set())
+            known = frozenset(slot for slot in stored if not self._is_called(slot))
+            self._outside[key] = known
+        return known
 
     def _is_called(self, slot: str) -> bool:
         """Whether some call in the units goes through what is stored in `slot`."""

@@ -77,6 +77,7 @@ class Function(msgspec.Struct, frozen=True, eq=False):
     file: relative to the tree; also the file of every `loc` inside.
     blocks: blocks[0] is the entry.
     external: other units can call it by name.
+    contracts: (kind, lock) of `__must_hold` and its relatives, as lower.contracts reads them.
     loops: indices of blocks that are the head of a loop or a goto target: where states are widened.
     """
 
@@ -87,7 +88,7 @@ class Function(msgspec.Struct, frozen=True, eq=False):
     params: tuple[str, ...]
     blocks: tuple[Block, ...]
     external: bool
-    annotations: tuple[str, ...] = ()
+    contracts: tuple[tuple[str, Expr], ...] = ()
     loops: tuple[int, ...] = ()
 
 
@@ -103,6 +104,8 @@ class UnitFacts(msgspec.Struct, frozen=True, eq=False):
     headers: files that were read, relative to the tree where they lie in it.
     errors: (file, line, message) of each error that clang reported.
     constants: values that header shims report, by the name that models use.
+    plain: whether it compiles only without the conditions of assertions that the configuration
+        leaves out.
     """
 
     file: str
@@ -114,3 +117,4 @@ class UnitFacts(msgspec.Struct, frozen=True, eq=False):
     headers: tuple[str, ...]
     errors: tuple[tuple[str, int, str], ...]
     constants: dict[str, int]
+    plain: bool = False

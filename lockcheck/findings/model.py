@@ -24,6 +24,7 @@ class StepKind(StrEnum):
     RELEASE = "release"  # a lock or section is dropped
     ACCESS = "access"  # the guarded datum is touched
     SLEEP = "sleep"  # the primitive that may sleep
+    ASSERTION = "assertion"  # what the source asserts, and what does not hold
     NOTE = "note"
 
 
@@ -102,8 +103,37 @@ class TreeInfo(msgspec.Struct, frozen=True):
     git_remote: str | None
 
 
+class Outcome(StrEnum):
+    """How an obligation ended."""
+
+    PROVED = "proved"  # true in every context that reaches it
+    VIOLATED = "violated"  # a chain from an entry point reaches it, and it is not true there
+    UNPROVED = "unproved"  # something is not known: see the reason
+
+
+class LedgerEntry(msgspec.Struct, frozen=True):
+    """One obligation and how it ended.
+
+    origin: the assertion that states it, or the id of the rule.
+    location: of the obligation; one stated in a header is listed at each call that reaches it.
+    requirement: what has to be true there, in the names of that function.
+    lock: the lock classes that are asked for.
+    reason: why it is proved, which finding it is, or what would decide it.
+    no_caller: unproved because nobody in the units calls the function itself.
+    """
+
+    outcome: Outcome
+    origin: str
+    rule_id: str
+    location: Location
+    requirement: str
+    lock: tuple[str, ...]
+    reason: str
+    no_caller: bool = False
+
+
 class LedgerCount(msgspec.Struct, frozen=True):
-    """Obligations of one origin (a rule id), by how they ended."""
+    """Obligations of one origin (an assertion or a rule id), by how they ended."""
 
     origin: str
     proved: int
@@ -115,6 +145,7 @@ class Report(msgspec.Struct, frozen=True):
     """Everything that a reporter may render. Findings are sorted by location, then rule.
 
     notices: see lockcheck.errors.Notice; `complete` is false when any of them is an ERROR.
+    obligations: each one, in order of location; `ledger` counts them by origin.
     units: number of translation units read.
     """
 
@@ -128,3 +159,4 @@ class Report(msgspec.Struct, frozen=True):
     started: str  # UTC, ISO 8601 with Z
     ended: str
     complete: bool
+    obligations: tuple[LedgerEntry, ...] = ()

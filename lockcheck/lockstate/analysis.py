@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+
+import msgspec
 
 from lockcheck.callgraph.program import Program
 from lockcheck.facts.ir import UNKNOWN, Expr, Function
@@ -34,10 +36,12 @@ class Analysis:
             is_new=self._is_new_result,
             publishes=self._passing_publishes,
             watched=self._watched,
+            is_query_helper=self.is_query_helper,
         )
         self._solved: dict[str, Solved] = {}
         self._summaries: dict[str, Summary] = {}
         self._in_progress: set[str] = set()
+        self._helpers: dict[str, bool] = {}
         self._fresh: dict[str, bool] = {}
         self._published: dict[tuple[str, int], bool] = {}
         self.unsettled: set[str] = set()
@@ -62,6 +66,30 @@ class Analysis:
 
     def states_at(self, key: str, call: int) -> list[At]:
         return self.solved(key).calls.get(call, [])
+
+    def is_query_helper(self, function: Function) -> bool:
+        """Whether a small function may return what it asked about locks."""
+        known = self._helpers.get(function.key)
+        if known is None:
+            self._helpers[function.key] = False  # recursion
+            known = (
+                len(function.blocks) <= _SMALL
+                and not function.loops
+                and any(self._asks(target) for target in self._direct_callees(function))
+            )
+            self._helpers[function.key] = known
+        return known
+
+    def _direct_callees(self, function: Function) -> Iterator[str]:
+        for call in self.program.calls.get(function.key, {}).values():
+            yield from call.targets
+
+    def _asks(self, key: str) -> bool:
+        model = self.program.model(key)
+        if model is not None:
+            return model.query is not None
+        function = self.program.functions.get(key)
+        return function is not None and self.is_query_helper(function)
 
     # -- summaries -----------------------------------------------------------------------------
 
@@ -104,13 +132,18 @@ class Analysis:
     def _summarise(self, function: Function) -> Summary:
         solved = self.solved(function.key)
         exits: dict[object, Exit] = {}
+        asks = self.is_query_helper(function)
         for returned in solved.returns:
             exit_ = self._exit(returned)
-            key = (exit_.acquired, exit_.released, exit_.truth)
+            key: tuple[object, ...] = (exit_.acquired, exit_.released, exit_.truth)
+            if asks:
+                held = held_conditions(returned.state)
+                exit_ = msgspec.structs.replace(exit_, guard=(*held, *exit_.guard))
+                key = (*key, held)
             known = exits.get(key)
             exits[key] = exit_ if known is None else _join(known, exit_)
         found = tuple(exits.values())
-        if not any(exit_.has_effect for exit_ in found):
+        if not any(exit_.has_effect for exit_ in found) and not (asks and len(found) > 1):
             if len(found) == 1 and (found[0].result is not None or found[0].fields):
                 only = found[0]
                 return Summary((Exit((), (), (), only.result, None, only.fields),))
@@ -236,6 +269,20 @@ def _locals_only(address: Expr) -> tuple[Expr, ...]:
     """The root of an address that lies in a local variable."""
     place = object_root(address)
     return (place,) if place[0] == "v" else ()
+
+
+def held_conditions(state: State) -> tuple[Condition, ...]:
+    """What branches have said of locks that callers can name."""
+    return tuple(
+        sorted(
+            (
+                Condition(term, ("k", fact.equal or 0), True)
+                for term, fact in state.facts.items()
+                if term[0] == "held" and is_entry_term(term)
+            ),
+            key=repr,
+        )
+    )
 
 
 def _guard(state: State, is_entry: Callable[[Expr], bool]) -> tuple[Condition, ...]:

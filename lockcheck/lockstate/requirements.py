@@ -16,37 +16,21 @@ import msgspec
 from lockcheck.callgraph.program import CallSite, Reach
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.entries import Entries, Incoming
+from lockcheck.lockstate.needs import Need, asserted, at_entry, could_meet, find, fits
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.state import Held, State
 from lockcheck.lockstate.summary import Condition
 from lockcheck.lockstate.terms import (
     is_entry_term,
-    is_small,
     lock_class,
     object_root,
     strip_lock,
     substitute,
-    surely_different,
 )
-from lockcheck.models.loader import READ
 
 MAX_SIBLING_LEVELS = 4  # how far up it is looked for a caller that takes the lock
 MAX_NODES = 4000  # function contexts looked at for one obligation
-
-
-class Need(msgspec.Struct, frozen=True):
-    """A lock that would meet the requirement.
-
-    term: the instance in the function's names, None when only the class is known.
-    lock_class: e.g. "kvm.mmu_lock".
-    mode: "read" is met by a lock held for write too.
-    text: the lock as the rule spells it.
-    """
-
-    term: Expr | None
-    lock_class: str
-    mode: str
-    text: str
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -76,6 +60,19 @@ class Verdict(Enum):
     INFEASIBLE = "infeasible"
 
 
+class Judgement(NamedTuple):
+    """What a place says of needs.
+
+    open_needs: those that callers may still meet. by_class: the lock that meets them was known by
+    its class only.
+    """
+
+    verdict: Verdict
+    open_needs: tuple[Need, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    by_class: bool = False
+
+
 class Evidence(NamedTuple):
     """A lock event that explains a verdict: held in the wrong mode, or dropped, in `function`."""
 
@@ -95,6 +92,7 @@ class Edge(NamedTuple):
     verdict: Verdict
     above: Context | None  # for LIFTED
     evidence: tuple[Evidence, ...]
+    by_class: bool = False  # for HELD
 
 
 class Violation(NamedTuple):
@@ -108,14 +106,32 @@ class Violation(NamedTuple):
     path: tuple[Edge, ...]
     siblings: tuple[bool, ...]
     evidence: tuple[Evidence, ...]
+    entry: str  # how control gets to the outermost function, "" where a caller breaks it
+
+
+class Gap(Enum):
+    """Why an obligation could not be decided."""
+
+    NO_CALLER = "no caller"
+    UNKNOWN_CALLER = "unknown caller"
+    CONDITION = "condition"
+    BUDGET = "budget"
+
+
+class Reason(NamedTuple):
+    """A gap in words: what would have to be known."""
+
+    gap: Gap
+    text: str
 
 
 class Outcome(NamedTuple):
     """How an obligation ended. No violation and no reason: it is proved."""
 
     violations: tuple[Violation, ...]
-    unproved: tuple[str, ...]
+    unproved: tuple[Reason, ...]
     held: bool  # some caller meets it with the lock
+    by_class: bool = False  # the proof rests on the class of a lock somewhere
 
 
 class Unshared(msgspec.Struct, frozen=True):
@@ -132,11 +148,13 @@ class Unshared(msgspec.Struct, frozen=True):
 
 
 class Checker:
-    """Decides requirements. One per rule: `unshared` is the rule's."""
+    """Decides requirements. One per rule: `unshared` and `trusting` are the rule's."""
 
-    def __init__(self, analysis: Analysis, unshared: Unshared) -> None:
+    def __init__(self, analysis: Analysis, unshared: Unshared, trusting: bool = True) -> None:
+        """`trusting`: see lockcheck.lockstate.entries.Entries."""
         self._analysis = analysis
         self._program = analysis.program
+        self._entries = Entries(analysis.program, trusting)
         self._unshared = unshared
         self._edges: dict[Context, list[Edge]] = {}
         self._publishers: dict[str, bool] = {}
@@ -146,30 +164,65 @@ class Checker:
 
     def judge(
         self, function: str, state: State, needs: tuple[Need, ...], datum: Expr | None
-    ) -> tuple[Verdict, tuple[Need, ...], tuple[Evidence, ...]]:
-        """What a state says of needs in its own names; the needs that callers may still meet."""
+    ) -> Judgement:
+        """What a state says of needs in its own names: any one of them will do."""
         if self._is_unshared(function, state, datum):
-            return Verdict.UNSHARED, (), ()
+            return Judgement(Verdict.UNSHARED)
         open_needs: list[Need] = []
         evidence: list[Evidence] = []
+        by_class: bool | None = None
         for need in needs:
-            held = _find(state.held, need)
-            if held is not None:
-                if need.mode == READ or held.mode != READ:
-                    return Verdict.HELD, (), ()
-                evidence.append(Evidence(need, held, False, function))
+            if need.absent:
+                if need.term is None:  # nobody can tell any more which lock it is
+                    return Judgement(Verdict.HELD, by_class=True)
+                if self._is_absent(function, state, need, open_needs, evidence):
+                    return Judgement(Verdict.HELD)
                 continue
-            dropped = _find(state.dropped, need)
-            if dropped is not None and (need.mode == READ or dropped.mode != READ):
-                evidence.append(Evidence(need, dropped, True, function))
+            match = find(state.held, need)
+            if match is not None and not fits(match.held.mode, need.mode):
+                evidence.append(Evidence(need, match.held, False, function))
                 continue
-            ended = _find(state.ended, need)
+            match = match or asserted(state, need)
+            if match is not None:
+                if match.exact:
+                    return Judgement(Verdict.HELD)
+                by_class = True
+                continue
+            dropped = find(state.dropped, need)
+            if dropped is not None and fits(dropped.held.mode, need.mode):
+                evidence.append(Evidence(need, dropped.held, True, function))
+                continue
+            ended = find(state.ended, need)
             if ended is not None:
-                evidence.append(Evidence(need, ended, True, function))
+                evidence.append(Evidence(need, ended.held, True, function))
             open_needs.append(need)
+        if by_class:
+            return Judgement(Verdict.HELD, by_class=True)
         if not open_needs:
-            return Verdict.BROKEN, (), tuple(evidence)
-        return Verdict.LIFTED, tuple(open_needs), tuple(evidence)
+            return Judgement(Verdict.BROKEN, (), tuple(evidence))
+        return Judgement(Verdict.LIFTED, tuple(open_needs), tuple(evidence))
+
+    def _is_absent(
+        self,
+        function: str,
+        state: State,
+        need: Need,
+        open_needs: list[Need],
+        evidence: list[Evidence],
+    ) -> bool:
+        """Whether a lock that must not be held is not; else what is left to ask, or says why.
+
+        UNSOUND: only the same instance counts as held; a lock of its class may be another one.
+        """
+        assert need.term is not None
+        match = find(state.held, need)
+        if match is not None and match.exact and fits(match.held.mode, need.mode):
+            evidence.append(Evidence(need, match.held, False, function))
+            return False
+        if state.holds(("held", need.term, need.mode)) is False:
+            return True
+        open_needs.append(need)
+        return False
 
     def _is_unshared(self, function: str, state: State, datum: Expr | None) -> bool:
         marks = {mark.split("@", 1)[0] for mark in state.marks}
@@ -196,7 +249,7 @@ class Checker:
         """The requirement at the entry of `function`, from its state where the need arises."""
         return Context(
             function,
-            tuple(_at_entry(need) for need in needs),
+            tuple(at_entry(need) for need in needs),
             _parameter_object(datum),
             self._analysis.entry_guard(at.state),
             _offered(at.state),
@@ -216,24 +269,27 @@ class Checker:
         return known
 
     def _ask(self, context: Context, site: CallSite) -> list[Edge]:
-        found: dict[tuple[Verdict, Context | None], Edge] = {}
+        found: dict[tuple[object, ...], Edge] = {}
         for at in self._analysis.states_at(site.caller, site.call):
-            verdict, above, evidence = self._ask_state(context, site, at)
-            if verdict is not Verdict.INFEASIBLE:
-                edge = Edge(site.caller, site.call, site.loc, site.slot, verdict, above, evidence)
-                found.setdefault((verdict, above), edge)
+            said, above = self._ask_state(context, site, at)
+            if said.verdict is not Verdict.INFEASIBLE:
+                edge = Edge(
+                    site.caller, site.call, site.loc, site.slot,
+                    said.verdict, above, said.evidence, said.by_class,
+                )  # fmt: skip
+                found.setdefault((said.verdict, above, said.by_class), edge)
         return _either_mode(list(found.values())) if context.opaque else list(found.values())
 
     def _ask_state(
         self, context: Context, site: CallSite, at: At
-    ) -> tuple[Verdict, Context | None, tuple[Evidence, ...]]:
+    ) -> tuple[Judgement, Context | None]:
         state, callee, args = at.state, at.terms[0], at.terms[1:]
         guard: list[Condition] = []
         if site.slot is not None:
             target: Expr = ("fn", context.function)
             if callee[0] == "fn":
                 if callee != target and callee[1] in self._program.functions:
-                    return Verdict.INFEASIBLE, None, ()
+                    return _INFEASIBLE, None
             elif self._analysis.is_entry_value(state, callee):
                 guard.append(Condition(callee, target, True))
         for condition in context.guard:
@@ -246,33 +302,34 @@ class Checker:
                 if self._analysis.is_entry_value(state, term):
                     guard.append(Condition(term, condition.value, condition.equal))
             elif truth != condition.equal:
-                return Verdict.INFEASIBLE, None, ()
+                return _INFEASIBLE, None
         needs = tuple(self._rename(need, args, state) for need in context.needs)
         datum = None if context.datum is None else substitute(context.datum, args)
         if datum is not None:
             datum = state.evaluate(datum)
         offered = self._rename_offered(context, args, state)
-        if any(_meets(lock, mode, need) for lock, mode in offered for need in needs):
-            return Verdict.HELD, None, ()
-        verdict, open_needs, evidence = self.judge(site.caller, state, needs, datum)
-        if verdict is Verdict.BROKEN and all(e.dropped for e in evidence):
+        if any(could_meet(lock, mode, need) for lock, mode in offered for need in needs):
+            return Judgement(Verdict.HELD), None
+        said = self.judge(site.caller, state, needs, datum)
+        open_needs = said.open_needs
+        if said.verdict is Verdict.BROKEN and all(e.dropped for e in said.evidence):
             open_needs = needs  # whether there was a lock to drop, its callers say
-        elif verdict is not Verdict.LIFTED:
-            return verdict, None, evidence
+        elif said.verdict is not Verdict.LIFTED:
+            return said, None
         guard.extend(c for c in self._analysis.entry_guard(state) if c not in guard)
         above = Context(
             site.caller,
-            tuple(_at_entry(need) for need in open_needs),
+            tuple(at_entry(need) for need in open_needs),
             _parameter_object(datum),
             tuple(guard),
             (*(pair for pair in offered if _is_pointer(pair[0])), *_offered(state)),
             context.opaque or _is_opaque(state),
         )
-        if verdict is Verdict.BROKEN:
+        if said.verdict is Verdict.BROKEN:
             if any(self._is_met(edge) for edge in self.edges(above)):
-                return verdict, None, evidence
-            return Verdict.LIFTED, above, ()
-        return verdict, above, evidence
+                return said, None
+            return Judgement(Verdict.LIFTED), above
+        return said, above
 
     def _rename_offered(
         self, context: Context, args: tuple[Expr, ...], state: State
@@ -290,35 +347,48 @@ class Checker:
             return need
         term = substitute(need.term, args)
         if term is not None:
-            term = state.evaluate(term)
+            term = strip_lock(state.evaluate(term), self._program.models.lock_records)
+        if term is not None and need.lock_class == "":
+            return msgspec.structs.replace(need, term=term, lock_class=lock_class(term) or "")
         return msgspec.structs.replace(need, term=term)
 
     # -- the whole way up ----------------------------------------------------------------------
 
-    def decide(self, start: Context) -> Outcome:
-        """Follow a requirement up from the entry of the function where it arises."""
+    def decide(self, start: Context, below: tuple[Edge, ...] = ()) -> Outcome:
+        """Follow a requirement up from the entry of the function where it arises.
+
+        below: edges that led up to that function, when it is not the obligation's own.
+        """
         parents: dict[Context, tuple[Context, Edge] | None] = {start: None}
         queue = deque([start])
         violations: list[Violation] = []
-        unproved: list[str] = []
-        held = False
+        unproved: list[Reason] = []
+        held = by_class = False
         while queue:
             context = queue.popleft()
             if len(parents) > MAX_NODES:
-                unproved.append("too many contexts")
+                unproved.append(Reason(Gap.BUDGET, "it has too many callers to ask them all"))
                 break
-            edges = self.edges(context)
-            for edge in edges:
+            for edge in self.edges(context):
                 held = held or edge.verdict is Verdict.HELD
+                by_class = by_class or edge.by_class
                 if edge.verdict is Verdict.BROKEN:
-                    violations.append(self._violation(parents, context, edge))
+                    violations.append(self._violation(parents, context, edge, below, ""))
                 elif edge.verdict is Verdict.UNDECIDED:
-                    unproved.append(_undecided(edge))
+                    unproved.append(self.undecided(edge))
                 elif edge.above is not None and not _is_known(edge.above, parents):
                     parents[edge.above] = (context, edge)
                     queue.append(edge.above)
-            self._enter(context, parents, violations, unproved)
-        return Outcome(tuple(violations), tuple(dict.fromkeys(unproved)), held)
+            self._enter(context, parents, violations, unproved, below)
+        return Outcome(tuple(violations), tuple(dict.fromkeys(unproved)), held, by_class)
+
+    @staticmethod
+    def undecided(edge: Edge) -> Reason:
+        """The reason for an edge whose lock mode a condition decides."""
+        name = edge.caller.split("@", 1)[0]
+        lock = edge.evidence[0].need.text if edge.evidence else "the lock"
+        text = f"{name}() holds {lock} for read or for write, as a condition says that is not"
+        return Reason(Gap.CONDITION, f"{text} followed")
 
     def _is_met(self, edge: Edge, levels: int = MAX_SIBLING_LEVELS) -> bool:
         """Whether a caller meets a requirement: itself, or because all of its own callers do."""
@@ -339,26 +409,28 @@ class Checker:
         context: Context,
         parents: dict[Context, tuple[Context, Edge] | None],
         violations: list[Violation],
-        unproved: list[str],
+        unproved: list[Reason],
+        below: tuple[Edge, ...],
     ) -> None:
-        """Control that comes to a context from outside the units holds none of their locks."""
+        """What control that comes to a context from outside the units says."""
         key = context.function
-        name = key.split("@", 1)[0]
         if key in self._unshared.callbacks:
             return
-        if self._program.reach(key) is Reach.CALLBACK:
-            violations.append(self._violation(parents, context, None))
-        elif not self._program.callers.get(key):
-            if self._program.reach(key) is Reach.EXTERNAL:
-                unproved.append(f"no caller of {name}() in the units read")
-            else:
-                unproved.append(f"{name}() is never called")
+        entry = self._entries.judge(key, context.needs)
+        if entry.incoming is Incoming.FAILED:
+            violations.append(self._violation(parents, context, None, below, entry.text))
+        elif entry.incoming is Incoming.UNKNOWN:
+            unproved.append(Reason(Gap.UNKNOWN_CALLER, entry.text))
+        elif entry.incoming is Incoming.NO_CALLER:
+            unproved.append(Reason(Gap.NO_CALLER, entry.text))
 
     def _violation(
         self,
         parents: dict[Context, tuple[Context, Edge] | None],
         context: Context,
         last: Edge | None,
+        below: tuple[Edge, ...],
+        entry: str,
     ) -> Violation:
         path: list[Edge] = [] if last is None else [last]
         contexts: list[Context] = [] if last is None else [context]
@@ -373,8 +445,12 @@ class Checker:
         path.reverse()
         contexts.reverse()
         siblings = tuple(any(self._is_met(e) for e in self.edges(c)) for c in contexts)
+        path = [*below, *path]
         evidence = tuple(e for edge in path for e in edge.evidence)
-        return Violation(tuple(path), siblings, evidence)
+        return Violation(tuple(path), (*(False for _ in below), *siblings), evidence, entry)
+
+
+_INFEASIBLE = Judgement(Verdict.INFEASIBLE)
 
 
 def _is_pointer(lock: Expr) -> bool:
@@ -386,16 +462,9 @@ def _offered(state: State) -> tuple[tuple[Expr, str], ...]:
     return tuple((lock, held.mode) for lock, held in state.held.items() if _is_pointer(lock))
 
 
-def _meets(lock: Expr, mode: str, need: Need) -> bool:
-    """Whether a lock that is held is the needed one, in a mode that will do."""
-    if lock_class(lock) != need.lock_class or (need.mode != READ and mode == READ):
-        return False
-    return need.term is None or not surely_different(lock, need.term)
-
-
 def _is_opaque(state: State) -> bool:
     """Whether branches on the way depended on more than the values at entry."""
-    return any(not is_entry_term(term) for term in state.facts)
+    return any(not is_entry_term(term) for term in state.facts if term[0] != "held")
 
 
 def _either_mode(edges: list[Edge]) -> list[Edge]:
@@ -415,42 +484,12 @@ def _either_mode(edges: list[Edge]) -> list[Edge]:
     ]
 
 
-def _undecided(edge: Edge) -> str:
-    name = edge.caller.split("@", 1)[0]
-    lock = edge.evidence[0].need.text if edge.evidence else "the lock"
-    return f"{name}() holds {lock} for read or for write, as a condition says that is not followed"
-
-
-def _find(locks: dict[Expr, Held], need: Need) -> Held | None:
-    """The entry for a needed lock: the same instance, else one of its class that may be it."""
-    if need.term is not None:
-        exact = locks.get(need.term)
-        if exact is not None:
-            return exact
-    best: Held | None = None
-    for term, held in locks.items():
-        if lock_class(term) != need.lock_class:
-            continue
-        if need.term is not None and surely_different(term, need.term):
-            continue
-        if best is None or best.mode == READ:
-            best = held
-    return best
-
-
 def _parameter_object(datum: Expr | None) -> Expr | None:
     """The parameter in whose object a place lies: what callers can say is shared or not."""
     if datum is None:
         return None
     place = object_root(datum)
     return place if place[0] == "p" else None
-
-
-def _at_entry(need: Need) -> Need:
-    """A need that callers understand: by class when its instance hangs on something local."""
-    if need.term is None or (is_entry_term(need.term) and is_small(need.term)):
-        return need
-    return msgspec.structs.replace(need, term=None)
 
 
 def _is_known(context: Context, parents: dict[Context, tuple[Context, Edge] | None]) -> bool:

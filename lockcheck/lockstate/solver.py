@@ -17,7 +17,15 @@ from lockcheck.facts.ir import UNKNOWN, Event, Expr, Function
 from lockcheck.lockstate.state import State
 from lockcheck.lockstate.summary import Condition, Exit, Summary
 from lockcheck.lockstate.terms import lock_class, object_root, root, strip_lock, substitute
-from lockcheck.models.loader import FunctionModel, LockEffect, Models
+from lockcheck.models.loader import (
+    ANY,
+    READ,
+    WRITE,
+    FunctionModel,
+    LockEffect,
+    Models,
+    Query,
+)
 
 MAX_STATES = 32  # lock states kept apart in one block
 MAX_STEPS = 4000  # blocks walked in one function
@@ -63,6 +71,14 @@ class Oracle(NamedTuple):
     is_new: Callable[[str, int], bool]  # whether a call returns an object nobody else knows
     publishes: Callable[[str, int, int, bool], bool]  # whether a call makes an argument known
     watched: frozenset[str]  # functions whose calls leave a mark in the state
+    is_query_helper: Callable[[Function], bool]  # whether its result tells what is held
+
+    def asserts(self, event: Event) -> bool:
+        """Whether an event is where a failed assertion ends."""
+        if event[0] != "C" or event[3][0] != "fn":
+            return False
+        model = self.model(event[3][1])
+        return model is not None and bool(model.asserts)
 
 
 class Solver:
@@ -73,6 +89,12 @@ class Solver:
         self._oracle = oracle
         self._lock_records = oracle.models.lock_records
         self._settled = True
+        self._is_query_helper = oracle.is_query_helper(function)
+        self._asserting = frozenset(
+            index
+            for index, (events, _) in enumerate(function.blocks)
+            if any(oracle.asserts(event) for event in events)
+        )
 
     def solve(self) -> Solved:
         inputs = self._fixpoint()
@@ -102,7 +124,18 @@ class Solver:
         state = State()
         for index, name in enumerate(self._function.params):
             state.env[("v", name)] = ("p", index)
+        for kind, lock in self._function.contracts:
+            if kind != "acquires":
+                term = self.contract_term(state, lock)
+                if term is not None:
+                    state.assume(("held", term, ANY), True)
         return state
+
+    def contract_term(self, state: State, lock: Expr) -> Expr | None:
+        """The lock that a contract names, in entry terms; None for a name that stands for none."""
+        if lock[0] == "label":
+            return self._oracle.models.aliases.get(lock[1])
+        return self.lock_term(state.evaluate(lock))
 
     def _fixpoint(self) -> dict[int, dict[object, State]]:
         """In-states of every block. Blocks are numbered in reverse postorder."""
@@ -139,6 +172,9 @@ class Solver:
         """Merge a state into a block's in-states; the key that changed, or None."""
         states = inputs.setdefault(block, {})
         key: object = state.key()
+        if self._is_query_helper or block in self._asserting:
+            # What the state knows of locks decides here, so it is not merged away.
+            key = (key, frozenset((t, f) for t, f in state.facts.items() if t[0] == "held"))
         known = states.get(key)
         if known is None:
             if len(states) >= MAX_STATES:
@@ -160,6 +196,7 @@ class Solver:
             term = state.evaluate(value)
             truth = state.decide(term)
             if truth is not None:
+                _note_absence(state, term, truth)
                 return [(if_true if truth else if_false, state)]
             other = state.copy()
             state.assume(term, True)
@@ -296,18 +333,48 @@ class Solver:
         return [state]
 
     def lock_term(self, term: Expr) -> Expr:
-        return strip_lock(term, self._lock_records)
+        term = strip_lock(term, self._lock_records)
+        if term[0] == "g":
+            return self._oracle.models.aliases.get(term[1], term)
+        return term
 
-    def _effect_term(self, effect: LockEffect, args: tuple[Expr, ...]) -> Expr | None:
-        if effect.argument is None:
-            return ("section", effect.section)
-        if effect.argument >= len(args):
+    def _place(self, place: LockEffect | Query, args: tuple[Expr, ...]) -> Expr | None:
+        """The lock that a model speaks of."""
+        if place.argument is None:
+            return place.lock
+        if place.argument >= len(args):
             return None
-        return self.lock_term(args[effect.argument])
+        term = args[place.argument]
+        return self.lock_term(("f", term, place.field) if place.field else term)
+
+    def _query(self, query: Query, args: tuple[Expr, ...]) -> Expr:
+        """What a question about a lock returns."""
+        lock = self._place(query, args)
+        if lock is None or lock == UNKNOWN:
+            return UNKNOWN
+        if lock[0] == "section":
+            lock = self._oracle.models.section(lock[1])
+        mode = query.mode
+        if query.read is not None:
+            read = args[query.read] if query.read < len(args) else UNKNOWN
+            if read[0] != "k":
+                return UNKNOWN
+            mode = {0: WRITE, 1: READ}.get(read[1], ANY)
+        return ("held", lock, mode)
 
     def _apply_model(
         self, model: FunctionModel, state: State, args: tuple[Expr, ...], result: Expr, loc: int
     ) -> list[State]:
+        if model.query is not None:
+            state.env[result] = self._query(model.query, args)
+            return [state]
+        if model.zeroes is not None and model.zeroes[0] < len(args):
+            place = args[model.zeroes[0]]
+            for name in model.zeroes[1]:
+                place = ("f", place, name)
+            state.assign(place, UNKNOWN)
+            state.env[result] = ("o", "==", ("l", place), ("k", 0))
+            return [state]
         conditional = [e.when for e in (*model.acquires, *model.releases) if e.when is not None]
         states = [state]
         if conditional:
@@ -316,11 +383,11 @@ class Solver:
             failed.assume(result, not conditional[0])
             states.append(failed)
         for effect in model.acquires:
-            term = self._effect_term(effect, args)
+            term = self._place(effect, args)
             if term is not None:
                 state.acquire(term, effect.mode, loc)
         for effect in model.releases:
-            term = self._effect_term(effect, args)
+            term = self._place(effect, args)
             if term is not None:
                 state.release(term, effect.mode, loc)
         if model.downgrades is not None and model.downgrades < len(args):
@@ -336,7 +403,7 @@ class Solver:
         last = len(summary.exits) - 1
         for index, exit_ in enumerate(summary.exits):
             outcome = state if index == last else state.copy()
-            if assume_all(outcome, exit_.guard, args):
+            if assume_all(outcome, exit_.guard, args, self.lock_term):
                 self._apply_exit(exit_, outcome, args, result, loc)
                 outcomes.append(outcome)
         return outcomes or [state]
@@ -344,14 +411,17 @@ class Solver:
     def _apply_exit(
         self, exit_: Exit, state: State, args: tuple[Expr, ...], result: Expr, loc: int
     ) -> None:
-        for term, mode in exit_.released:
-            state.release(self._translate(term, state, args), mode, loc)
-        for term, mode in exit_.acquired:
-            state.acquire(self._translate(term, state, args), mode, loc)
+        for lock, mode in exit_.released:
+            state.release(self._translate(lock, state, args), mode, loc)
+        for lock, mode in exit_.acquired:
+            state.acquire(self._translate(lock, state, args), mode, loc)
         if exit_.result is not None:
             term_or_none = substitute(exit_.result, args)
             if term_or_none is not None:
-                state.env[result] = state.evaluate(term_or_none)
+                term = state.evaluate(term_or_none)
+                if term[0] == "held":
+                    term = ("held", self.lock_term(term[1]), term[2])
+                state.env[result] = term
         elif exit_.truth is not None:
             state.assume(result, exit_.truth)
         for path, value in exit_.fields:
@@ -366,6 +436,14 @@ class Solver:
         if known is None:
             return ("class", lock_class(term) or "an unknown lock")
         return self.lock_term(state.evaluate(known))
+
+
+def _note_absence(state: State, term: Expr, truth: bool) -> None:
+    """Keep what a branch has found out to be not held: an assertion may fail there."""
+    while term[0] == "o1" and term[1] == "!":
+        term, truth = term[2], not truth
+    if term[0] == "held" and not truth:
+        state.assume(term, False)
 
 
 def _copy_members(state: State, address: Expr, source_expr: Expr) -> None:
@@ -389,13 +467,21 @@ def _moved(key: Expr, source: Expr, target: Expr) -> Expr | None:
     return None if base is None else (key[0], base, key[2])
 
 
-def assume_all(state: State, guard: tuple[Condition, ...], args: tuple[Expr, ...]) -> bool:
+def assume_all(
+    state: State,
+    guard: tuple[Condition, ...],
+    args: tuple[Expr, ...],
+    lock_term: Callable[[Expr], Expr],
+) -> bool:
     """Assume a callee's guard at a call; false when it cannot hold there."""
     for condition in guard:
         term = substitute(condition.term, args)
         if term is None:
             continue
-        equality: Expr = ("o", "==", state.evaluate(term), condition.value)
+        term = state.evaluate(term)
+        if term[0] == "held":
+            term = ("held", lock_term(term[1]), term[2])
+        equality: Expr = ("o", "==", term, condition.value)
         truth = state.decide(equality)
         if truth is None:
             state.assume(equality, condition.equal)

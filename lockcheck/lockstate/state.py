@@ -15,7 +15,9 @@ from lockcheck.lockstate.terms import (
     lock_class,
     surely_different,
 )
-from lockcheck.models.loader import READ, WRITE
+from lockcheck.models.loader import ANY, READ, WRITE
+
+_MAX_DEPTH = 7  # how deep nested sections are counted
 
 
 class Held(NamedTuple):
@@ -93,6 +95,8 @@ class State:
             return self._known(expr)
         if head == "ite":
             return self._choose(expr)
+        if head == "held":
+            return ("held", self.evaluate(expr[1]), expr[2])
         built = _compose(expr, self.evaluate)
         return self._known(built) if built[0] in ("o", "o1") else built
 
@@ -182,6 +186,8 @@ class State:
         head = term[0]
         if head == "k":
             return bool(term[1])
+        if head == "held":
+            return self.holds(term)
         if head == "fn" or is_address(term):
             return True
         if head == "o1" and term[1] == "!":
@@ -201,6 +207,9 @@ class State:
     def _equal(self, a: Expr, b: Expr) -> bool | None:
         if a[0] == "k":
             a, b = b, a
+        if a[0] == "held" and b[0] == "k":
+            holds = self.holds(a)
+            return None if holds is None else holds == bool(b[1])
         if b[0] == "k":
             fact = self.facts.get(a)
             if fact is not None:
@@ -239,6 +248,10 @@ class State:
     def _constrain(self, term: Expr, number: int, equal: bool) -> None:
         if term == UNKNOWN or term[0] == "k":
             return
+        if term[0] == "held":
+            if term[1] != UNKNOWN:
+                self.facts[term] = Fact(int(equal == bool(number)))
+            return
         if number in (0, 1) and _says_more(term):
             self.assume(term, equal == (number == 1))
         if equal:
@@ -252,6 +265,32 @@ class State:
 
     # -- locks ---------------------------------------------------------------------------------
 
+    def holds(self, query: Expr) -> bool | None:
+        """Whether a ("held", lock, mode) is so: as this function did, else as branches said.
+
+        Only the same instance counts: whether another of its class is meant, callers may know.
+        """
+        lock, mode = query[1], query[2]
+        if lock[0] == "section":
+            names = lock[2] if len(lock) > 2 else lock[1:2]
+            if any(("section", name) in self.held for name in names):
+                return True
+        else:
+            held = self.held.get(lock)
+            if held is not None:
+                return mode in (ANY, held.mode)
+            dropped = self.dropped.get(lock)
+            if dropped is not None and mode in (ANY, dropped.mode):
+                return False
+        fact = self.facts.get(query)
+        if fact is not None:
+            return bool(fact.equal)
+        if mode == ANY:
+            modes = (self.facts.get(("held", lock, known)) for known in (WRITE, READ))
+            return True if any(known is not None and known.equal for known in modes) else None
+        whether = self.facts.get(("held", lock, ANY))
+        return False if whether is not None and not whether.equal else None
+
     def acquire(self, term: Expr, mode: str, loc: int) -> None:
         dropped = self.dropped.get(term)
         if dropped is not None and dropped.mode == mode:
@@ -259,7 +298,7 @@ class State:
             return
         held = self.held.get(term)
         if held is not None and held.mode == mode:
-            self.held[term] = Held(mode, held.loc, min(held.depth + 1, 3))
+            self.held[term] = Held(mode, held.loc, min(held.depth + 1, _MAX_DEPTH))
         else:
             self.held[term] = Held(mode, loc)
 

@@ -9,6 +9,8 @@ Further roots appear here:
     ("section", name)       a section without a lock object (RCU, interrupts off)
     ("class", lock class)   some lock of a class: the instance could not be followed
     ("ite", test, a, b)     a if the entry value `test` is not zero, else b
+    ("held", lock, mode)    whether a lock is held: in a mode, or in any
+A section may say by which others it is implied: ("section", name, (name, …)).
 """
 
 from __future__ import annotations
@@ -51,6 +53,9 @@ def rebuild(term: Expr, leaf: Callable[[Expr], Expr | None]) -> Expr | None:
     if head == "l":
         address = rebuild(term[1], leaf)
         return None if address is None else ("l", address)
+    if head == "held":
+        lock = rebuild(term[1], leaf)
+        return None if lock is None else ("held", lock, term[2])
     if head == "i":
         base = rebuild(term[1], leaf)
         if base is None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from lockcheck.facts.ir import INIT, UNKNOWN, UPDATE, Expr, Function
 from lockcheck.lower.cfg import Scope
+from lockcheck.lower.contracts import read_contracts
 from lockcheck.lower.decls import CLEANUP_MARK, Declarations, FunctionDecl
 from lockcheck.lower.expressions import ExpressionLowering
 from lockcheck.lower.forloop import offset, semicolons
@@ -28,10 +29,12 @@ class FunctionLowering(ExpressionLowering):
         decl: FunctionDecl,
         reach: Callable[[FunctionDecl], None],
         find_function: Callable[[str], Expr | None],
+        find_variable: Callable[[str], Expr | None],
     ) -> None:
         super().__init__(decls, decl.key, reach)
         self._decl = decl
         self._find_function = find_function
+        self._find_variable = find_variable
         self._breaks: list[tuple[int, Scope]] = []
         self._continues: list[tuple[int, Scope]] = []
         self._cases: list[list[tuple[int, int, int]]] = []
@@ -40,19 +43,22 @@ class FunctionLowering(ExpressionLowering):
     def lower(self, root: Node) -> Function:
         """The facts of the definition that `root` was read from."""
         params: list[str] = []
+        types: dict[str, Any] = {}
         body: Node | None = None
         cursor = root.cursor
         for index in range(self.lib.clang_Cursor_getNumArguments(cursor)):
             argument = self.lib.clang_Cursor_getArgument(cursor, index)
             name = text_of(self.lib.clang_getCursorSpelling(argument)) or f"#{index}"
             params.append(self.declare_local(argument, name)[1])
-            self.decls.note_record(self.lib.clang_getCursorType(argument))
+            types[params[-1]] = self.lib.clang_getCursorType(argument)
+            self.decls.note_record(types[params[-1]])
         for child in root.children:
             if child.kind == K.COMPOUND_STMT:
                 body = child
         if body is not None:
             self.statement(body)
         blocks, loops = self.cfg.finish()
+        annotations = self.decls.annotations(cursor)
         return Function(
             key=self._decl.key,
             name=self._decl.name,
@@ -61,7 +67,7 @@ class FunctionLowering(ExpressionLowering):
             params=tuple(params),
             blocks=blocks,
             external="@" not in self._decl.key,
-            annotations=self.decls.annotations(cursor),
+            contracts=read_contracts(self.decls, annotations, types, self._find_variable),
             loops=loops,
         )
 

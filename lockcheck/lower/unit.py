@@ -91,7 +91,9 @@ class UnitLowering:
         return found
 
     def _function(self, decl: FunctionDecl) -> Function:
-        lowering = FunctionLowering(self._decls, decl, self._reach, self._find_function)
+        lowering = FunctionLowering(
+            self._decls, decl, self._reach, self._find_function, self._find_variable
+        )
         function = lowering.lower(self._reader.read(decl.definition))
         self._initialisers.extend(lowering.static_initialisers)
         return function
@@ -104,7 +106,9 @@ class UnitLowering:
         if not tree.children:
             return
         decl = FunctionDecl("", "", None, True, False)
-        lowering = FunctionLowering(self._decls, decl, self._reach, self._find_function)
+        lowering = FunctionLowering(
+            self._decls, decl, self._reach, self._find_function, self._find_variable
+        )
         address = self._decls.variable(cursor, "").address
         collect_static(lowering, address, tree.children[-1], lib.clang_getCursorType(cursor))
         self._initialisers.extend(lowering.static_initialisers)
@@ -120,16 +124,27 @@ class UnitLowering:
 
     def _find_function(self, name: str) -> Expr | None:
         """The function that a cleanup attribute names."""
-        if self._by_name is None:
-            self._by_name = {
-                text_of(self._lib.clang_getCursorSpelling(cursor)): cursor
-                for cursor in self._top
-                if cursor.kind == K.FUNCTION_DECL
-            }
-        cursor = self._by_name.get(name)
-        if cursor is None:
+        cursor = self._declaration(name)
+        if cursor is None or cursor.kind != K.FUNCTION_DECL:
             return None
         decl = self._decls.function(cursor)
         if decl.definition is not None and not decl.in_main_file:
             self._reach(decl)
         return ("fn", decl.key)
+
+    def _find_variable(self, name: str) -> Expr | None:
+        """The address of the global variable that a contract names."""
+        cursor = self._declaration(name)
+        if cursor is None or cursor.kind != K.VAR_DECL:
+            return None
+        return self._decls.variable(cursor, "").address
+
+    def _declaration(self, name: str) -> Any:
+        """The last declaration of a function or variable at file scope, None without one."""
+        if self._by_name is None:
+            self._by_name = {
+                text_of(self._lib.clang_getCursorSpelling(cursor)): cursor
+                for cursor in self._top
+                if cursor.kind in (K.FUNCTION_DECL, K.VAR_DECL)
+            }
+        return self._by_name.get(name)

@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from lockcheck.facts.ir import UnitFacts
@@ -61,19 +62,30 @@ class _Worker:
         self.lowered = set(setup.lowered)
 
     def run(self, job: UnitJob) -> UnitFacts:
+        facts = self._read(job, job.arguments)
+        if not facts.errors:
+            return facts
+        # A condition may name what this configuration does not have: it is compiled nowhere else.
+        plain = self._read(job, (*job.arguments, "-DLOCKCHECK_PLAIN"))
+        return facts if plain.errors else msgspec.structs.replace(plain, plain=True)
+
+    def _read(self, job: UnitJob, arguments: Sequence[str]) -> UnitFacts:
         setup = self.setup
         directory = Path(job.directory)
+        before = set(self.lowered)
         with ParsedUnit(
-            self.index, setup.root, job.file, directory, job.arguments, setup.overlay
+            self.index, setup.root, job.file, directory, arguments, setup.overlay
         ) as parsed:
-            before = set(self.lowered)
             try:
-                return UnitLowering(
+                facts = UnitLowering(
                     parsed, setup.root, self.reader, self.lowered, setup.opaque
                 ).lower()
             except BaseException:
                 self.lowered = before  # what this unit would have delivered is not delivered
                 raise
+        if facts.errors:
+            self.lowered = before  # it may be read again
+        return facts
 
 
 _worker: _Worker | None = None

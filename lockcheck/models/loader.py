@@ -10,16 +10,22 @@ from typing import Any
 import msgspec
 
 from lockcheck.errors import LockcheckError
+from lockcheck.facts.ir import Expr
 from lockcheck.yamlfile import Node, load_yaml
 
 READ, WRITE = "read", "write"
+ANY = "any"  # of a query: in whatever mode
 EXCLUSIVE, SHARED, SECTION = "exclusive", "shared", "section"
 
 
 class LockEffect(msgspec.Struct, frozen=True):
     """One lock or section that a primitive takes or drops.
 
-    argument: index of the lock pointer, or None for a named section.
+    argument: index of the lock pointer, or of the object that `field` belongs to; None for a named
+        section or a global lock.
+    section: the name of a section, "" for a lock.
+    lock: the lock's term when no argument gives it: ("g", variable), or ("section", name).
+    field: "record.member", when the lock is a member of what the argument points to.
     when: True/False if the effect happens only when the result is nonzero/zero, else None.
     """
 
@@ -27,6 +33,21 @@ class LockEffect(msgspec.Struct, frozen=True):
     section: str
     mode: str
     when: bool | None
+    lock: Expr | None = None
+    field: str = ""
+
+
+class Query(msgspec.Struct, frozen=True):
+    """A function that tells whether a lock is held, or a section entered.
+
+    mode: ANY, WRITE or READ; "" when the argument `read` says it as lockdep does (-1, 0, 1).
+    """
+
+    argument: int | None
+    lock: Expr | None
+    mode: str
+    read: int | None = None
+    field: str = ""
 
 
 class SleepEffect(msgspec.Struct, frozen=True):
@@ -41,6 +62,9 @@ class FunctionModel(msgspec.Struct, frozen=True):
     """What one function does, as far as the analysis needs it.
 
     called: the name that the source uses for it, when a macro hides the function's own.
+    query: the lock that its result tells of.
+    asserts: it is never to be reached: where control gets to it, an assertion of that name fails.
+    zeroes: (argument, fields): what lies there is zero if the result is nonzero.
     """
 
     acquires: tuple[LockEffect, ...] = ()
@@ -52,22 +76,60 @@ class FunctionModel(msgspec.Struct, frozen=True):
     writes: tuple[int, ...] = ()
     reads: tuple[int, ...] = ()
     called: str = ""
+    query: Query | None = None
+    asserts: str = ""
+    zeroes: tuple[int, tuple[str, ...]] | None = None
 
     @property
     def locks(self) -> bool:
         return bool(self.acquires or self.releases or self.downgrades is not None)
 
 
+class EntryHeld(msgspec.Struct, frozen=True):
+    """A lock that is held when control comes in: a class, a global's or a section's name."""
+
+    lock_class: str
+    mode: str
+
+
+class EntryModel(msgspec.Struct, frozen=True):
+    """Places through which the kernel outside the units calls in.
+
+    through: patterns of the places: "record.field", "function#argument" for what is passed to a
+        function, "name()" for functions that are called by name.
+    what: who calls, for people.
+    holds: what is held then; nothing else of the locks that the units know is.
+    unknown: whether more may be held than `holds` says, so that nothing can be concluded.
+    """
+
+    through: tuple[str, ...]
+    what: str
+    holds: tuple[EntryHeld, ...]
+    unknown: bool
+
+
 class Models(msgspec.Struct, frozen=True):
     """All models. `functions` is keyed by C name.
 
     lock_records: lock types → "exclusive", "shared" or "section".
+    sections: sections that others imply, as terms: ("section", name, (implying, …)).
+    aliases: variables and sparse's names that stand for a section → its term.
+    entries: where control comes from outside, and what is held then; see EntryModel.
+    counters: fields whose stores do not make a branch's outcome stale (see callgraph.effects).
     """
 
     functions: dict[str, FunctionModel]
     lock_records: dict[str, str]
     constants: dict[str, int]
     keep_alive: tuple[str, ...]
+    sections: dict[str, Expr] = {}
+    aliases: dict[str, Expr] = {}
+    entries: tuple[EntryModel, ...] = ()
+    counters: frozenset[str] = frozenset()
+
+    def section(self, name: str) -> Expr:
+        """The term of a section."""
+        return self.sections.get(name, ("section", name))
 
     def with_constants(self, found: dict[str, int]) -> Models:
         """The same models with constants as the tree's own headers define them."""
@@ -78,7 +140,15 @@ class Models(msgspec.Struct, frozen=True):
 _KEYS = frozenset(
     {
         "names", "acquire", "release", "downgrade", "sleeps", "allocates", "assigns", "writes",
-        "reads", "called",
+        "reads", "called", "query", "asserts", "zero-when-true",
+    }
+)  # fmt: skip
+
+
+_TOP = frozenset(
+    {
+        "functions", "lock-records", "constants", "keep-alive-variables", "sections",
+        "section-names", "entry-points", "counters",
     }
 )  # fmt: skip
 
@@ -90,11 +160,21 @@ def load_models() -> Models:
     lock_records: dict[str, str] = {}
     constants: dict[str, int] = {}
     keep_alive: list[str] = []
+    sections: dict[str, Expr] = {}
+    aliases: dict[str, Expr] = {}
+    entries: list[EntryModel] = []
+    counters: list[str] = []
     for file in sorted(resources.files("lockcheck.models").joinpath("data").iterdir(), key=_name):
         if not file.name.endswith(".yaml"):
             continue
         top = load_yaml(file.read_text("utf-8"), file.name)
-        top.only({"functions", "lock-records", "constants", "keep-alive-variables"})
+        top.only(_TOP)
+        for name, implying in top.mapping("sections").items():
+            sections[name] = ("section", name, tuple(implying.strings("implied-by")))
+        for name, section in top.mapping("section-names").items():
+            aliases[name] = ("section", section.string())
+        entries.extend(_entry(item) for item in top.items("entry-points"))
+        counters.extend(top.strings("counters"))
         for tag, kind in top.mapping("lock-records").items():
             lock_records[tag] = kind.one_of({EXCLUSIVE, SHARED, SECTION})
         keep_alive.extend(top.strings("keep-alive-variables"))
@@ -108,7 +188,16 @@ def load_models() -> Models:
                 if known is not None:
                     raise entry.error(f"{name} has a model already")
                 functions[name] = model
-    return Models(functions, lock_records, constants, tuple(keep_alive))
+    return Models(
+        functions,
+        lock_records,
+        constants,
+        tuple(keep_alive),
+        sections,
+        {name: sections.get(term[1], term) for name, term in aliases.items()},
+        tuple(entries),
+        frozenset(counters),
+    )
 
 
 def _name(file: Traversable) -> str:
@@ -130,22 +219,88 @@ def _function(entry: Node) -> FunctionModel:
         writes=tuple(item.integer() for item in entry.items("writes")),
         reads=tuple(item.integer() for item in entry.items("reads")),
         called="" if (called := entry.get("called")) is None else called.string(),
+        query=_query(entry.get("query")),
+        asserts="" if (asserts := entry.get("asserts")) is None else asserts.string(),
+        zeroes=_zeroes(entry.get("zero-when-true")),
+    )
+
+
+def _place(item: Node) -> tuple[int | None, str, Expr | None, str]:
+    """The lock that an effect or query names: argument, section, term, field."""
+    argument, section, variable = item.get("argument"), item.get("section"), item.get("global")
+    if sum(node is not None for node in (argument, section, variable)) != 1:
+        raise item.error("name one of: argument, section, global")
+    field = item.get("field")
+    lock: Expr | None = None
+    if section is not None:
+        lock = ("section", section.string())
+    elif variable is not None:
+        lock = ("g", variable.string())
+    return (
+        None if argument is None else argument.integer(),
+        "" if section is None else section.string(),
+        lock,
+        "" if field is None else field.string(),
     )
 
 
 def _effect(item: Node) -> LockEffect:
-    item.only({"argument", "section", "mode", "when"})
-    argument = item.get("argument")
-    section = item.get("section")
-    if (argument is None) == (section is None):
-        raise item.error("a lock effect names either an argument or a section")
+    item.only({"argument", "section", "global", "field", "mode", "when"})
+    argument, section, lock, field = _place(item)
     mode = item.get("mode")
     when = item.get("when")
     return LockEffect(
-        argument=None if argument is None else argument.integer(),
-        section="" if section is None else section.string(),
+        argument=argument,
+        section=section,
         mode=WRITE if mode is None else mode.one_of({READ, WRITE}),
         when=None if when is None else when.one_of({"zero", "nonzero"}) == "nonzero",
+        lock=lock,
+        field=field,
+    )
+
+
+def _query(item: Node | None) -> Query | None:
+    if item is None:
+        return None
+    item.only({"argument", "section", "global", "field", "mode", "read"})
+    argument, _, lock, field = _place(item)
+    mode, read = item.get("mode"), item.get("read")
+    return Query(
+        argument=argument,
+        lock=lock,
+        mode=ANY if mode is None else mode.one_of({ANY, READ, WRITE}),
+        read=None if read is None else read.integer(),
+        field=field,
+    )
+
+
+def _zeroes(item: Node | None) -> tuple[int, tuple[str, ...]] | None:
+    if item is None:
+        return None
+    item.only({"argument", "fields"})
+    return item.required("argument").integer(), tuple(item.strings("fields"))
+
+
+def _entry(item: Node) -> EntryModel:
+    item.only({"through", "what", "holds", "unknown"})
+    holds: list[EntryHeld] = []
+    for held in item.items("holds"):
+        if not held.is_mapping():
+            holds.append(EntryHeld(held.string(), WRITE))
+            continue
+        held.only({"lock", "mode"})
+        mode = held.get("mode")
+        holds.append(
+            EntryHeld(
+                held.required("lock").string(),
+                WRITE if mode is None else mode.one_of({READ, WRITE}),
+            )
+        )
+    return EntryModel(
+        through=tuple(item.strings("through")),
+        what=item.required("what").string(),
+        holds=tuple(holds),
+        unknown=item.get("unknown") is not None,
     )
 
 

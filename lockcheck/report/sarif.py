@@ -56,7 +56,7 @@ _PROBLEM_SEVERITY = {
     Level.NOTE: "recommendation",
 }
 
-_ESSENTIAL = frozenset({StepKind.ENTRY, StepKind.ACCESS, StepKind.SLEEP})
+_ESSENTIAL = frozenset({StepKind.ENTRY, StepKind.ACCESS, StepKind.SLEEP, StepKind.ASSERTION})
 
 # Never left out: `level` falls back to the rule's, and readers disagree about the others.
 _ALWAYS_WRITTEN = frozenset({"level", "kind", "importance"})

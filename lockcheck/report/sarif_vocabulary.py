@@ -15,5 +15,6 @@ STEP_KINDS: dict[StepKind, tuple[str, ...]] = {
     StepKind.RELEASE: ("release", "lock"),
     StepKind.ACCESS: ("memory", "danger"),
     StepKind.SLEEP: ("call", "danger"),
+    StepKind.ASSERTION: ("lock", "danger"),
     StepKind.NOTE: ("note",),
 }

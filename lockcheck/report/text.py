@@ -31,6 +31,7 @@ _DEFAULT_MESSAGES = {
     StepKind.RELEASE: "drops the lock here",
     StepKind.ACCESS: "accesses the data here",
     StepKind.SLEEP: "may sleep here",
+    StepKind.ASSERTION: "asserts here",
     StepKind.NOTE: "see here",
 }
 

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from lockcheck.callgraph.program import Program
 from lockcheck.errors import Notice, Severity
-from lockcheck.findings.model import Finding, LedgerCount
+from lockcheck.findings.model import Finding, LedgerCount, LedgerEntry, Outcome
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.sleeping import SleepAnalysis
 from lockcheck.rules.accesses import AccessFinder
+from lockcheck.rules.asserted import check_assertions
+from lockcheck.rules.assertions import AssertionAnalysis
 from lockcheck.rules.guarded import check_guarded
 from lockcheck.rules.hooks import check_hook
-from lockcheck.rules.model import GuardedData, Rule
+from lockcheck.rules.model import Assertions, GuardedData, Rule
 
 
 class Checked(NamedTuple):
-    """Findings in order of location, notices, and one ledger line for each rule."""
+    """Findings in order of location, notices, the ledger's counts by origin, and its entries."""
 
     findings: tuple[Finding, ...]
     notices: tuple[Notice, ...]
     ledger: tuple[LedgerCount, ...]
+    obligations: tuple[LedgerEntry, ...]
 
 
 def check_rules(program: Program, rules: Sequence[Rule], advance: Callable[[str], None]) -> Checked:
@@ -35,15 +39,20 @@ def check_rules(program: Program, rules: Sequence[Rule], advance: Callable[[str]
     sleeping = SleepAnalysis(analysis)
     findings: list[Finding] = []
     notices: list[Notice] = []
-    ledger: list[LedgerCount] = []
+    ledger: list[LedgerEntry] = []
+    counts: list[LedgerCount] = []
+    assertions = AssertionAnalysis(analysis)
     for rule in rules:
         if isinstance(rule.check, GuardedData):
             result = check_guarded(rule, rule.check, analysis, finder)
+        elif isinstance(rule.check, Assertions):
+            result = check_assertions(rule, rule.check, analysis, assertions)
         else:
             result = check_hook(rule, rule.check, analysis, sleeping)
         findings.extend(result.findings)
         notices.extend(result.notices)
-        ledger.append(result.ledger)
+        ledger.extend(result.ledger)
+        counts.extend(_count(rule, result.ledger))
         advance(rule.info.rule_id)
     if analysis.unsettled:
         names = ", ".join(sorted(key.split("@", 1)[0] + "()" for key in analysis.unsettled))
@@ -55,4 +64,15 @@ def check_rules(program: Program, rules: Sequence[Rule], advance: Callable[[str]
             )
         )
     findings.sort(key=lambda f: (f.location, f.rule_id, f.message))
-    return Checked(tuple(findings), tuple(notices), tuple(ledger))
+    ledger.sort(key=lambda entry: (entry.location, entry.origin, entry.requirement))
+    return Checked(tuple(findings), tuple(notices), tuple(counts), tuple(ledger))
+
+
+def _count(rule: Rule, ledger: Sequence[LedgerEntry]) -> Iterator[LedgerCount]:
+    """Obligations by origin; a rule about data or hooks is one, whatever it met."""
+    origins = {rule.info.rule_id} if not isinstance(rule.check, Assertions) else set()
+    for origin in sorted(origins | {entry.origin for entry in ledger}):
+        ended = Counter(entry.outcome for entry in ledger if entry.origin == origin)
+        yield LedgerCount(
+            origin, ended[Outcome.PROVED], ended[Outcome.VIOLATED], ended[Outcome.UNPROVED]
+        )

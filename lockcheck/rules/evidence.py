@@ -17,6 +17,13 @@ def name_of(key: str) -> str:
     return key.split("@", 1)[0]
 
 
+def proof_text(by_class: bool) -> str:
+    """What a proof rests on."""
+    if by_class:
+        return "held in every context; in some of them known by the class of the lock alone"
+    return "held in every context"
+
+
 class Evidencer:
     """Builds locations, chains and words for findings of one program."""
 
@@ -38,7 +45,35 @@ class Evidencer:
 
     # -- chains --------------------------------------------------------------------------------
 
-    def chain_down(self, edges: tuple[Edge, ...], function: str) -> list[Step]:
+    def chain(
+        self,
+        edges: tuple[Edge, ...],
+        function: str,
+        evidence: tuple[Evidence, ...],
+        entry: str = "",
+    ) -> tuple[list[Step], int]:
+        """Steps down to `function` with the lock events on the way; the nesting inside of it.
+
+        entry: how control gets to the outermost function, where that is known.
+        """
+        steps = self.chain_down(edges, function, entry)
+        depth = steps[-1].nesting + 1 if len(steps) > 1 else 0
+        for e in evidence:
+            if e.held.loc == 0:
+                continue  # an assertion said so, there is no event to show
+            at = next(
+                (
+                    index
+                    for index, step in enumerate(steps)
+                    if step.kind is StepKind.CALL and step.location.function == name_of(e.function)
+                ),
+                len(steps),
+            )
+            nesting = steps[at].nesting if at < len(steps) else depth
+            steps.insert(at, self.evidence_step(e, nesting))
+        return steps, depth
+
+    def chain_down(self, edges: tuple[Edge, ...], function: str, entry: str = "") -> list[Step]:
         """Steps from an entry point down to `function`. `edges`: innermost first."""
         steps: list[Step] = []
         calls = [(edge.caller, edge.loc, edge.slot) for edge in reversed(edges)]
@@ -48,7 +83,9 @@ class Evidencer:
         full = [(c, loc, slot, b) for (c, loc, slot), b in zip(calls, below, strict=True)]
         full = above + full
         top = full[0][0] if full else function
-        if self._program.reach(top) is Reach.CALLBACK:
+        if entry and not above:
+            text = entry
+        elif self._program.reach(top) is Reach.CALLBACK:
             text = f"{name_of(top)}() is called from outside the units read, by its address"
         else:
             text = f"{name_of(top)}()"
@@ -88,6 +125,10 @@ class Evidencer:
                     queue.append(site.caller)
         return []
 
+    def has_no_caller(self, function: str) -> bool:
+        """Whether neither a call nor a pointer in the units leads to a function."""
+        return not self._program.callers.get(function) and not self._is_entry(function)
+
     # -- where a violation belongs -------------------------------------------------------------
 
     def culprit(self, violation: Violation) -> int | None:
@@ -108,6 +149,29 @@ class Evidencer:
                 break
         return found
 
+    def why(
+        self,
+        function: str,
+        edges: tuple[Edge, ...],
+        culprit: int | None,
+        evidence: tuple[Evidence, ...],
+        without: str = "without it",
+    ) -> str:
+        """Who does not hold the lock, or what they did to it instead."""
+        at_fault = function if culprit is None else edges[culprit].caller
+        called = [function, *(edge.caller for edge in edges)]
+        callee = None if culprit is None else name_of(called[culprit])
+        own = [e for e in evidence if e.function == at_fault and e.held.loc]
+        if own:
+            text = self.evidence_text(own[-1])
+            return text if callee is None else f"{text} and calls {callee}()"
+        if callee is not None:
+            return f"{name_of(at_fault)}() calls {callee}() {without}"
+        top = name_of(called[-1])
+        if edges:
+            return f"nothing on the way from {top}() takes it"
+        return f"{top}() does not take it, and it is called from outside"
+
     # -- words ---------------------------------------------------------------------------------
 
     def need_text(self, text: str, mode: str, lock_kind: str) -> str:
@@ -125,12 +189,17 @@ class Evidencer:
         lock = evidence.need.text
         if evidence.dropped:
             return f"{name_of(function)}() drops {lock} (at {where})"
+        if evidence.need.absent:
+            return f"{name_of(function)}() holds {lock} (taken at {where})"
         return f"{name_of(function)}() holds {lock} for {evidence.held.mode} (taken at {where})"
 
     def evidence_step(self, evidence: Evidence, nesting: int) -> Step:
         function = evidence.function
         kind = StepKind.RELEASE if evidence.dropped else StepKind.ACQUIRE
-        done = "dropped" if evidence.dropped else f"taken for {evidence.held.mode}"
+        if evidence.dropped:
+            done = "dropped"
+        else:
+            done = "taken" if evidence.need.absent else f"taken for {evidence.held.mode}"
         return Step(
             kind,
             self.location(function, evidence.held.loc),

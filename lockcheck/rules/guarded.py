@@ -10,21 +10,29 @@ from lockcheck.callgraph.program import Program
 from lockcheck.errors import Notice, Severity
 from lockcheck.facts.ir import NULL, ONCE, TEST, UNKNOWN, UPDATE
 from lockcheck.findings.fingerprint import fingerprint
-from lockcheck.findings.model import Finding, LedgerCount, Location, Step, StepKind
+from lockcheck.findings.model import (
+    Finding,
+    LedgerEntry,
+    Location,
+    Outcome,
+    Step,
+    StepKind,
+)
 from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.needs import Need
 from lockcheck.lockstate.requirements import (
     Checker,
     Edge,
     Evidence,
-    Need,
+    Reason,
     Unshared,
     Verdict,
     Violation,
 )
 from lockcheck.lockstate.terms import strip_lock
-from lockcheck.models.loader import EXCLUSIVE, READ
+from lockcheck.models.loader import ANY, EXCLUSIVE, READ
 from lockcheck.rules.accesses import Access, AccessFinder
-from lockcheck.rules.evidence import Evidencer, name_of
+from lockcheck.rules.evidence import Evidencer, name_of, proof_text
 from lockcheck.rules.model import GuardedData, LockPattern, Rule
 from lockcheck.rules.pattern import (
     BoundPattern,
@@ -48,14 +56,15 @@ class Obligation(NamedTuple):
     violations: tuple[Violation, ...]
     broken: bool  # the access's own function spoils it: no caller can mend that
     evidence: tuple[Evidence, ...]  # of the access's own function
-    unproved: tuple[str, ...]
+    unproved: tuple[Reason, ...]
     held: bool  # on some path the lock is held
+    by_class: bool = False  # somewhere only the class of the lock that is held is known
 
 
 class RuleResult(NamedTuple):
     findings: list[Finding]
     notices: list[Notice]
-    ledger: LedgerCount
+    ledger: list[LedgerEntry]
 
 
 def check_guarded(
@@ -89,9 +98,7 @@ class _GuardedCheck:
     def run(self) -> RuleResult:
         data = self._bind_data()
         if not data:
-            return RuleResult(
-                [], self._notices(False), LedgerCount(self._rule.info.rule_id, 0, 0, 0)
-            )
+            return RuleResult([], self._notices(False), [])
         accesses = self._finder.find(data)
         if self._check.one_of:
             write = self._choose(accesses)
@@ -197,39 +204,67 @@ class _GuardedCheck:
 
     def _decide(self, access: Access, locks: tuple[BoundLock, ...]) -> Obligation:
         needs = tuple(self._need(access, lock) for lock in locks)
-        verdict, open_needs, evidence = self._checker.judge(
-            access.function, access.at.state, needs, access.base
-        )
-        if verdict is Verdict.BROKEN:
-            return Obligation(access, locks, (), True, evidence, (), False)
-        if verdict is not Verdict.LIFTED:
-            return Obligation(access, locks, (), False, (), (), verdict is Verdict.HELD)
-        context = self._checker.context(access.function, access.at, open_needs, access.base)
+        said = self._checker.judge(access.function, access.at.state, needs, access.base)
+        if said.verdict is Verdict.BROKEN:
+            return Obligation(access, locks, (), True, said.evidence, (), False)
+        if said.verdict is not Verdict.LIFTED:
+            held = said.verdict is Verdict.HELD
+            return Obligation(access, locks, (), False, (), (), held, said.by_class)
+        context = self._checker.context(access.function, access.at, said.open_needs, access.base)
         outcome = self._checker.decide(context)
         return Obligation(
-            access, locks, outcome.violations, False, evidence, outcome.unproved, outcome.held
-        )
+            access, locks, outcome.violations, False, said.evidence,
+            outcome.unproved, outcome.held, outcome.by_class,
+        )  # fmt: skip
 
     def _need(self, access: Access, lock: BoundLock) -> Need:
         """The lock instance where the lock's metavariable is the datum's, else its class."""
         pattern = lock.pattern
         term = None
+        mode = ANY if lock.mode == READ else lock.mode
         same = pattern.pattern.variable == access.pattern.pattern.variable
         if same and access.base != UNKNOWN:
             built = access.at.state.evaluate(pattern.build(access.base))
             term = strip_lock(built, self._program.models.lock_records)
-        return Need(term, pattern.lock_class(), lock.mode, pattern.pattern.text.lstrip("&"))
+        return Need(term, pattern.lock_class(), mode, pattern.pattern.text.lstrip("&"))
 
-    def _ledger(self, obligations: list[Obligation]) -> LedgerCount:
-        """Obligations by outcome; all states and paths of one access count once."""
-        states: dict[tuple[object, ...], int] = {}
+    def _ledger(self, obligations: list[Obligation]) -> list[LedgerEntry]:
+        """All states and paths of one access count once, as the worst of them."""
+        worst: dict[tuple[object, ...], tuple[int, Obligation]] = {}
         for o in obligations:
             key = (o.access.function, o.access.loc, o.access.inner, o.access.inner_loc,
                    o.access.write, o.access.pattern.pattern.text)  # fmt: skip
-            outcome = 2 if o.violations or o.broken else 1 if o.unproved else 0
-            states[key] = max(states.get(key, 0), outcome)
-        count = Counter(states.values())
-        return LedgerCount(self._rule.info.rule_id, count[0], count[2], count[1])
+            rank = 2 if o.violations or o.broken else 1 if o.unproved else 0
+            known = worst.get(key)
+            if known is None or rank > known[0]:
+                worst[key] = (rank, o)
+        return [self._entry(rank, obligation) for rank, obligation in worst.values()]
+
+    def _entry(self, rank: int, obligation: Obligation) -> LedgerEntry:
+        access, words = obligation.access, self._evidence
+        reason = proof_text(obligation.by_class)
+        if rank == 2:
+            reason = "a call chain reaches it without the lock: see the finding"
+        elif rank == 1:
+            reason = "; ".join(reason.text for reason in obligation.unproved)
+        return LedgerEntry(
+            outcome=(Outcome.PROVED, Outcome.UNPROVED, Outcome.VIOLATED)[rank],
+            origin=self._rule.info.rule_id,
+            rule_id=self._rule.info.rule_id,
+            location=words.location(access.function, access.loc),
+            requirement=f"{self._access_text(access, True)} needs {self._needs(obligation)}",
+            lock=tuple(lock.pattern.lock_class() for lock in obligation.locks),
+            reason=reason,
+            no_caller=words.has_no_caller(access.function) and rank == 1,
+        )
+
+    def _needs(self, obligation: Obligation) -> str:
+        return " or ".join(
+            self._evidence.need_text(
+                lock.pattern.pattern.text.lstrip("&"), lock.mode, self._kind(lock)
+            )
+            for lock in obligation.locks
+        )
 
     # -- findings ------------------------------------------------------------------------------
 
@@ -289,12 +324,10 @@ class _GuardedCheck:
         if violation is not None:
             evidence = (*evidence, *violation.evidence)
         what = self._access_text(access, culprit is None)
-        needs = " or ".join(
-            words.need_text(lock.pattern.pattern.text.lstrip("&"), lock.mode, self._kind(lock))
-            for lock in obligation.locks
-        )
-        why = self._why(access, path, culprit, evidence)
-        chain = self._chain(access, path, evidence)
+        needs = self._needs(obligation)
+        why = words.why(access.function, path, culprit, evidence)
+        entry = "" if violation is None else violation.entry
+        chain = self._chain(access, path, evidence, entry)
         return _Draft(
             culprit=function,
             loc=loc,
@@ -319,46 +352,15 @@ class _GuardedCheck:
         inside = "" if at_access else f" in {name_of(access.function)}()"
         return f"{verb} {place}{by}{inside}"
 
-    def _why(
+    def _chain(
         self,
         access: Access,
         edges: tuple[Edge, ...],
-        culprit: int | None,
         evidence: tuple[Evidence, ...],
-    ) -> str:
-        """Who does not hold the lock, or what they did to it instead."""
-        words = self._evidence
-        at_fault = access.function if culprit is None else edges[culprit].caller
-        called = [access.function, *(edge.caller for edge in edges)]
-        callee = None if culprit is None else name_of(called[culprit])
-        own = [e for e in evidence if e.function == at_fault]
-        if own:
-            text = words.evidence_text(own[-1])
-            return text if callee is None else f"{text} and calls {callee}()"
-        if callee is not None:
-            return f"{name_of(at_fault)}() calls {callee}() without it"
-        top = name_of(called[-1])
-        if edges:
-            return f"nothing on the way from {top}() takes it"
-        return f"{top}() does not take it, and it is called from outside"
-
-    def _chain(
-        self, access: Access, edges: tuple[Edge, ...], evidence: tuple[Evidence, ...]
+        entry: str,
     ) -> list[Step]:
         words = self._evidence
-        steps = words.chain_down(edges, access.function)
-        depth = steps[-1].nesting + 1 if len(steps) > 1 else 0
-        for e in evidence:
-            at = next(
-                (
-                    index
-                    for index, step in enumerate(steps)
-                    if step.kind is StepKind.CALL and step.location.function == name_of(e.function)
-                ),
-                len(steps),
-            )
-            nesting = steps[at].nesting if at < len(steps) else depth
-            steps.insert(at, words.evidence_step(e, nesting))
+        steps, depth = words.chain(edges, access.function, evidence, entry)
         for helper in access.helpers:
             steps.append(
                 Step(

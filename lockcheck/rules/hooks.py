@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from lockcheck.errors import Notice, Severity
 from lockcheck.findings.fingerprint import fingerprint
-from lockcheck.findings.model import Finding, LedgerCount, Step, StepKind
+from lockcheck.findings.model import Finding, LedgerEntry, Outcome, Step, StepKind
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.sleeping import SleepAnalysis, SleepWay
 from lockcheck.rules.evidence import Evidencer, name_of, spell_slot
@@ -40,12 +40,12 @@ def check_hook(
             None,
             None if rule.builtin else "name the unit that defines it, or correct the name",
         )
-        return RuleResult([], [notice], LedgerCount(rule.info.rule_id, 0, 0, 0))
+        return RuleResult([], [notice], [])
     hooked = _find_hooks(starts, check, analysis)
     evidence = Evidencer(program)
     findings: list[Finding] = []
     ordinals: Counter[tuple[str, str]] = Counter()
-    violated = unproved = 0
+    ledger: list[LedgerEntry] = []
     for hook in hooked:
         possible = [
             (way, guard)
@@ -53,14 +53,36 @@ def check_hook(
             for guard in sleeping.guards_from(way, hook.calls)
         ]
         ways = _distinct([way for way, guard in possible if not sleeping.hangs_on_flags(guard)])
-        violated += bool(ways)
-        unproved += bool(possible) and not ways
+        ledger.append(_entry(rule, check, hook, bool(possible), bool(ways), evidence))
         for way in ways:
             subject = (name_of(hook.function), _primitive(way, hook.function, evidence)[0])
             ordinals[subject] += 1
             findings.append(_finding(rule, check, hook, way, evidence, ordinals[subject]))
-    ledger = LedgerCount(rule.info.rule_id, len(hooked) - violated - unproved, violated, unproved)
     return RuleResult(findings, [], ledger)
+
+
+def _entry(
+    rule: Rule,
+    check: HookNoSleep,
+    hook: _Hooked,
+    possible: bool,
+    certain: bool,
+    evidence: Evidencer,
+) -> LedgerEntry:
+    outcome, reason = Outcome.PROVED, "no way to a function that sleeps"
+    if certain:
+        outcome, reason = Outcome.VIOLATED, "it may sleep: see the finding"
+    elif possible:
+        outcome, reason = Outcome.UNPROVED, "whether it sleeps depends on flags that are not known"
+    return LedgerEntry(
+        outcome=outcome,
+        origin=rule.info.rule_id,
+        rule_id=rule.info.rule_id,
+        location=evidence.definition(hook.function),
+        requirement=f"must not sleep: {check.start}() calls it through {spell_slot(hook.field)}",
+        lock=(),
+        reason=reason,
+    )
 
 
 def _find_hooks(starts: list[str], check: HookNoSleep, analysis: Analysis) -> list[_Hooked]:

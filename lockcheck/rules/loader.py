@@ -14,17 +14,31 @@ import msgspec
 from lockcheck.errors import LockcheckError
 from lockcheck.findings.model import Level, RuleInfo
 from lockcheck.models.loader import READ, WRITE
-from lockcheck.rules.model import Datum, GuardedData, HookNoSleep, LockPattern, Rule, UnsharedWhen
+from lockcheck.rules.model import (
+    Assertions,
+    Datum,
+    GuardedData,
+    HookNoSleep,
+    LockPattern,
+    Rule,
+    UnsharedWhen,
+)
 from lockcheck.rules.pattern import Member, Pattern, parse_pattern, parse_variables, pattern_error
 from lockcheck.yamlfile import Node, load_yaml
 
-GUARDED_DATA, WALK, HOOK = "guarded-data", "walk-in-section", "hook-no-sleep"
+GUARDED_DATA, WALK, HOOK, ASSERTION = (
+    "guarded-data",
+    "walk-in-section",
+    "hook-no-sleep",
+    "assertion",
+)
 _COMMON = frozenset({"id", "title", "level", "cwe", "rationale", "kind", "examples"})
 _KEYS = {
     GUARDED_DATA: _COMMON
     | {"where", "data", "write", "read", "one-lock-of", "lock-free", "unshared"},
     WALK: _COMMON | {"where", "data", "write", "read", "lock-free", "unshared"},
     HOOK: _COMMON | {"from", "through"},
+    ASSERTION: _COMMON | {"asserts"},
 }
 _ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*$")
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*$")
@@ -156,8 +170,25 @@ def parse_rule(text: str, file: str, *, builtin: bool) -> Rule:
         cwe=tuple(item.string() for item in cwe),
         file=file,
     )
-    check = _hook(top) if kind == HOOK else _guarded(top, walks=kind == WALK)
-    return Rule(info, check, builtin)
+    return Rule(info, _check(top, kind), builtin)
+
+
+def _check(top: Node, kind: str) -> GuardedData | HookNoSleep | Assertions:
+    if kind == HOOK:
+        return _hook(top)
+    if kind == ASSERTION:
+        return _assertions(top)
+    return _guarded(top, walks=kind == WALK)
+
+
+def _assertions(top: Node) -> Assertions:
+    top.required("asserts")
+    origins: list[str] = []
+    for item in top.items("asserts"):
+        if not _IDENTIFIER.match(item.string()):
+            raise item.error(f"not the name of an assertion: '{item.value}'")
+        origins.append(item.string())
+    return Assertions(tuple(origins))
 
 
 def _hook(top: Node) -> HookNoSleep:

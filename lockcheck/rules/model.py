@@ -60,6 +60,12 @@ class HookNoSleep(msgspec.Struct, frozen=True):
     records: tuple[str, ...]
 
 
+class Assertions(msgspec.Struct, frozen=True):
+    """What the source asserts of locks, by the names of the assertions and contracts."""
+
+    origins: tuple[str, ...]
+
+
 class Rule(msgspec.Struct, frozen=True):
     """A rule: what reports say of it, and what is checked.
 
@@ -67,5 +73,5 @@ class Rule(msgspec.Struct, frozen=True):
     """
 
     info: RuleInfo
-    check: GuardedData | HookNoSleep
+    check: GuardedData | HookNoSleep | Assertions
     builtin: bool

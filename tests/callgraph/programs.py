@@ -162,8 +162,13 @@ def _lock_text(term: Expr, held: Held, params: tuple[str, ...]) -> str:
     return text if held.depth == 1 else f"{text} x{held.depth}"
 
 
+# Spin locks turn preemption off as well; tests/lockstate/test_sections.py looks at that.
+_BESIDE = ("section", "preemption off")
+
+
 def locks_of(state: State, params: tuple[str, ...]) -> Lockset:
-    return frozenset(_lock_text(term, held, params) for term, held in state.held.items())
+    """The locks that a state holds, without what spin locks bring with them."""
+    return frozenset(_lock_text(t, h, params) for t, h in state.held.items() if t != _BESIDE)
 
 
 def held(found: Analysis, function: str = "f") -> dict[int, set[Lockset]]:
@@ -204,6 +209,6 @@ def dropped_locks(found: Analysis, function: str = "f") -> set[Lockset]:
     key = key_of(found.program, function)
     params = found.function(key).params
     return {
-        frozenset(_lock_text(t, h, params) for t, h in r.state.dropped.items())
+        frozenset(_lock_text(t, h, params) for t, h in r.state.dropped.items() if t != _BESIDE)
         for r in found.solved(key).returns
     }

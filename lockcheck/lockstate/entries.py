@@ -1,0 +1,139 @@
+"""Entry points: where control comes in from outside of the units, and what is held then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from lockcheck.callgraph.program import Program, Reach
+from lockcheck.lockstate.needs import Need, fits
+from lockcheck.models.loader import EntryModel
+
+
+class Incoming(Enum):
+    """What entering a function from outside says of a requirement."""
+
+    CLOSED = "closed"  # only the calls that were read enter it
+    MET = "met"
+    FAILED = "failed"
+    UNKNOWN = "unknown"  # nobody says what is held
+    NO_CALLER = "no caller"  # other units may call it by name, or nobody does
+
+
+class Entry(NamedTuple):
+    """One verdict on entering a function; `text` says how control gets there."""
+
+    incoming: Incoming
+    text: str
+
+
+class Entries:
+    """Answers for the functions of one program."""
+
+    def __init__(self, program: Program, trusting: bool) -> None:
+        """`trusting`: callers outside hold none of the locks in question, if no model says more.
+
+        So it is for a rule, whose locks belong to the units that it is about.
+        """
+        self._program = program
+        self._trusting = trusting
+        self._models: dict[str, EntryModel | None] = {}
+        self._by_name = tuple(
+            (pattern, model)
+            for model in program.models.entries
+            for pattern in model.through
+            if pattern.endswith("()")
+        )
+        self._by_slot = tuple(
+            (pattern, model)
+            for model in program.models.entries
+            for pattern in model.through
+            if not pattern.endswith("()")
+        )
+
+    def judge(self, key: str, needs: tuple[Need, ...]) -> Entry:
+        """What control from outside says of needs of which one has to be met."""
+        program = self._program
+        name = key.split("@", 1)[0]
+        unknown: str | None = None
+        met: str | None = None
+        for slot in sorted(program.outside_slots(key)):
+            model = self._of_slot(slot)
+            how = f"{name}() is called {_through(slot)}"
+            if model is None and not self._trusting:
+                unknown = f"{how}, which no unit that was read calls"
+                continue
+            if model is None:
+                return Entry(Incoming.FAILED, f"{name}() is called from outside the units read, "
+                             "by its address")  # fmt: skip
+            verdict = _decide(model, needs)
+            text = f"{how}: {model.what}"
+            if verdict is Incoming.FAILED:
+                return Entry(verdict, text)
+            if verdict is Incoming.UNKNOWN:
+                unknown = f"{text}, and no model says what is held then"
+            else:
+                met = text
+        if unknown is not None:
+            return Entry(Incoming.UNKNOWN, unknown)
+        if met is not None:
+            return Entry(Incoming.MET, met)
+        for model in self._named(name):
+            return Entry(_decide(model, needs), f"{name}() is an entry point: {model.what}")
+        if program.callers.get(key):
+            return Entry(Incoming.CLOSED, "")
+        if program.reach(key) is Reach.EXTERNAL:
+            return Entry(Incoming.NO_CALLER, f"no caller of {name}() in the units read")
+        return Entry(Incoming.NO_CALLER, f"{name}() is never called")
+
+    def _named(self, name: str) -> Iterator[EntryModel]:
+        for pattern, model in self._by_name:
+            if fnmatchcase(name, pattern[:-2]):
+                yield model
+
+    def _of_slot(self, slot: str) -> EntryModel | None:
+        if slot not in self._models:
+            place = _place(slot)
+            self._models[slot] = next(
+                (model for pattern, model in self._by_slot if fnmatchcase(place, pattern)), None
+            )
+        return self._models[slot]
+
+
+def _place(slot: str) -> str:
+    """A slot as models name it: "record.field", "function#argument"."""
+    if slot.startswith("local "):
+        _, function, name = slot.split(" ", 2)
+        return f"{function.split('@', 1)[0]}{name}"
+    return slot.removeprefix("variable ").split("@", 1)[0]
+
+
+def _through(slot: str) -> str:
+    if slot.startswith("local "):
+        _, function, _ = slot.split(" ", 2)
+        return f"by {function.split('@', 1)[0]}(), which it is given to"
+    if slot.startswith(("variable ", "result ", "trampoline ")):
+        return f"through {slot.split(' ', 1)[1].split('@', 1)[0]}"
+    return f"through struct {slot}"
+
+
+def _decide(model: EntryModel, needs: tuple[Need, ...]) -> Incoming:
+    """MET when one of the needs is met by what the model says is held."""
+    failed = True
+    for need in needs:
+        held = any(_is_it(held.lock_class, need) and fits(held.mode, need.mode)
+                   for held in model.holds)  # fmt: skip
+        if held is not need.absent:
+            failed = False
+    if not failed:
+        return Incoming.MET
+    return Incoming.UNKNOWN if model.unknown else Incoming.FAILED
+
+
+def _is_it(name: str, need: Need) -> bool:
+    term = need.term
+    if term is not None and term[0] == "section" and len(term) > 2:
+        return name in term[2]
+    return need.lock_class.split("@", 1)[0] == name

@@ -1,0 +1,178 @@
+"""Findings and ledger entries of rules about assertions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from lockcheck.findings.fingerprint import fingerprint
+from lockcheck.findings.model import Finding, LedgerEntry, Location, Outcome, Step, StepKind
+from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.needs import Need
+from lockcheck.lockstate.requirements import Gap, Violation
+from lockcheck.models.loader import ANY, READ, SECTION, SHARED
+from lockcheck.rules.assertions import AssertionAnalysis, Instance
+from lockcheck.rules.evidence import Evidencer, name_of, proof_text
+from lockcheck.rules.guarded import RuleResult
+from lockcheck.rules.model import Assertions, Rule
+
+
+class _Draft(NamedTuple):
+    """One function at fault for one lock gives one finding, whatever it breaks."""
+
+    rank: tuple[int, int, int]
+    location: Location
+    message: str
+    chain: tuple[Step, ...]
+    subject: str
+    lock: str
+
+
+def check_assertions(
+    rule: Rule, check: Assertions, analysis: Analysis, assertions: AssertionAnalysis
+) -> RuleResult:
+    """Check the assertions that one rule is about, over the whole program."""
+    return _Check(rule, analysis, assertions).run(frozenset(check.origins))
+
+
+class _Check:
+    def __init__(self, rule: Rule, analysis: Analysis, assertions: AssertionAnalysis) -> None:
+        self._rule = rule
+        self._assertions = assertions
+        self._program = analysis.program
+        self._words = Evidencer(analysis.program)
+
+    def run(self, origins: frozenset[str]) -> RuleResult:
+        drafts: dict[tuple[str, str, bool], list[_Draft]] = {}
+        ledger: list[LedgerEntry] = []
+        for instance in self._assertions.instances():
+            if instance.promise.origin not in origins:
+                continue
+            ledger.append(self._entry(instance))
+            for key, draft in self._drafts(instance):
+                drafts.setdefault(key, []).append(draft)
+        return RuleResult(self._findings(drafts), [], ledger)
+
+    # -- ledger --------------------------------------------------------------------------------
+
+    def _entry(self, instance: Instance) -> LedgerEntry:
+        outcome, reason, no_caller = Outcome.PROVED, proof_text(instance.by_class), False
+        if not instance.needs:
+            reason = "held in this function, or never reached without"
+        if instance.broken or instance.violations:
+            outcome, reason = Outcome.VIOLATED, "a call chain breaks it: see the finding"
+        elif instance.unproved:
+            outcome = Outcome.UNPROVED
+            reason = "; ".join(why.text for why in instance.unproved)
+            own = self._words.has_no_caller(instance.function)
+            no_caller = own and all(why.gap is Gap.NO_CALLER for why in instance.unproved)
+        return LedgerEntry(
+            outcome=outcome,
+            origin=instance.promise.origin,
+            rule_id=self._rule.info.rule_id,
+            location=self._words.location(instance.function, instance.loc),
+            requirement=self._requirement(instance),
+            lock=tuple(need.lock_class for need in instance.needs),
+            reason=reason,
+            no_caller=no_caller,
+        )
+
+    def _requirement(self, instance: Instance) -> str:
+        promise = instance.promise
+        needs = next((needs for _, needs in promise.asked), ())
+        text = " or ".join(self._need_text(need) for need in needs) or promise.origin
+        if instance.function == promise.function:
+            return text
+        return f"{text}, in {name_of(promise.function)}()"
+
+    def _need_text(self, need: Need) -> str:
+        kind = self._assertions.lock_kind(need)
+        if need.absent:
+            return f"{need.text} not held" if kind != SECTION else f"not {need.text}"
+        if need.term is not None and need.term[0] == "section":
+            return need.text
+        if kind == SECTION:
+            return f"a read section of {need.text}"
+        if need.mode == READ:
+            return f"{need.text} held for read"
+        if need.mode != ANY and kind == SHARED:
+            return f"{need.text} held for write"
+        return f"{need.text} held"
+
+    # -- findings ------------------------------------------------------------------------------
+
+    def _drafts(self, instance: Instance) -> list[tuple[tuple[str, str, bool], _Draft]]:
+        if instance.broken:
+            return [self._draft(instance, None)]
+        return [self._draft(instance, violation) for violation in instance.violations]
+
+    def _draft(
+        self, instance: Instance, violation: Violation | None
+    ) -> tuple[tuple[str, str, bool], _Draft]:
+        words, promise = self._words, instance.promise
+        edges = () if violation is None else violation.path
+        culprit = None if violation is None else words.culprit(violation)
+        evidence = instance.evidence if violation is None else violation.evidence
+        if culprit is None and instance.function != promise.function and edges:
+            culprit = next(i for i, e in enumerate(edges) if e.caller == instance.function)
+        if culprit is None:
+            function, loc = promise.function, promise.loc
+        else:
+            function, loc = edges[culprit].caller, edges[culprit].loc
+        needs = next((needs for _, needs in promise.asked), instance.needs)
+        first = needs[0]
+        absent = first.absent
+        requirement = " or ".join(self._need_text(need) for need in needs)
+        without = "with it held" if absent else "without it"
+        why = words.why(promise.function, edges, culprit, evidence, without)
+        name = name_of(promise.function)
+        message = f"{promise.origin} in {name}() needs {requirement}; {why}"
+        entry = "" if violation is None else violation.entry
+        steps, depth = words.chain(edges, promise.function, evidence, entry)
+        steps.append(
+            Step(
+                StepKind.ASSERTION,
+                words.location(promise.function, promise.loc),
+                f"{promise.origin} in {name}() asks for {requirement}",
+                depth,
+            )
+        )
+        lock = first.lock_class or first.text
+        draft = _Draft(
+            rank=(len(edges), loc, promise.loc),
+            location=words.location(function, loc),
+            message=message,
+            chain=tuple(steps),
+            subject=f"{promise.origin} {name}",
+            lock=lock,
+        )
+        return (function, lock, absent), draft
+
+    def _findings(self, drafts: dict[tuple[str, str, bool], list[_Draft]]) -> list[Finding]:
+        info = self._rule.info
+        ordinals: Counter[tuple[str, str]] = Counter()
+        findings: list[Finding] = []
+        for _, found in sorted(drafts.items()):
+            best = min(found, key=lambda draft: draft.rank)
+            others: dict[Location, Step] = {}
+            for draft in sorted(found, key=lambda draft: draft.rank):
+                if draft.location != best.location:
+                    others.setdefault(
+                        draft.location, Step(StepKind.NOTE, draft.location, draft.message)
+                    )
+            key = (best.location.function, best.lock)
+            ordinals[key] += 1
+            findings.append(
+                Finding(
+                    rule_id=info.rule_id,
+                    level=info.level,
+                    message=best.message,
+                    location=best.location,
+                    chain=best.chain,
+                    related=tuple(others.values()),
+                    fingerprint=fingerprint(
+                        info.rule_id, best.location.function, best.subject, best.lock, ordinals[key]
+                    ),
+                )
+            )
+        return findings

@@ -1,0 +1,277 @@
+"""Rule kind assertion: what the source itself promises of locks holds for every caller.
+
+An assertion is a branch to a function that models know as its failed end (see the header shims):
+what that branch says of locks is what was asked, and one of it has to be otherwise. A contract on
+the declaration (`__must_hold`) asks the same at the function's entry.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from lockcheck.facts.ir import Expr, Function
+from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.needs import Need
+from lockcheck.lockstate.requirements import (
+    Checker,
+    Context,
+    Edge,
+    Evidence,
+    Reason,
+    Unshared,
+    Verdict,
+    Violation,
+)
+from lockcheck.lockstate.solver import At
+from lockcheck.lockstate.state import State
+from lockcheck.lockstate.terms import lock_class, spell, strip_lock
+from lockcheck.models.loader import ANY, SECTION
+
+MAX_WRAPPERS = 6  # header functions around an assertion that are taken apart by their callers
+
+# Contracts that ask something of the caller, and how the source writes them.
+CONTRACTS = {
+    "must_hold": "__must_hold",
+    "must_hold_shared": "__must_hold_shared",
+    "releases": "__releases",
+}
+ACQUIRES = "__acquires"
+
+
+class Promise(NamedTuple):
+    """An assertion or contract as the source states it.
+
+    needs: for each way to fail the locks of which one would have met it; empty for one that was
+        decided on the spot.
+    """
+
+    function: str
+    loc: int
+    origin: str
+    asked: tuple[tuple[At | None, tuple[Need, ...]], ...]
+    text: str
+
+
+class Instance(NamedTuple):
+    """A promise as one place has to keep it: its own function, or a caller of a header's.
+
+    function, loc: that place. via: the calls down to the promise, innermost first.
+    """
+
+    promise: Promise
+    function: str
+    loc: int
+    needs: tuple[Need, ...]
+    violations: tuple[Violation, ...]
+    evidence: tuple[Evidence, ...]
+    unproved: tuple[Reason, ...]
+    broken: bool
+    by_class: bool
+
+
+class PromiseFinder:
+    """Finds what functions promise."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self._analysis = analysis
+        self._program = analysis.program
+        self._records = analysis.program.models.lock_records
+
+    def find(self) -> Iterator[Promise]:
+        """All promises of the program, by function key."""
+        for key in sorted(self._program.functions):
+            function = self._program.functions[key]
+            yield from self._asserted(function)
+            yield from self._contracts(function)
+
+    def _asserted(self, function: Function) -> Iterator[Promise]:
+        ends: dict[tuple[int, str], list[int]] = defaultdict(list)
+        asking: dict[Expr, set[int]] = defaultdict(set)
+        for number, call in self._program.calls[function.key].items():
+            for target in call.targets:
+                model = self._program.model(target)
+                if model is not None and model.asserts:
+                    ends[call.event[1], model.asserts].append(number)
+        if not ends:
+            return
+        solved = self._analysis.solved(function.key)
+        for number, call in self._program.calls[function.key].items():
+            for target in call.targets:
+                model = self._program.model(target)
+                if model is not None and model.query is not None:
+                    asking["c", number].add(call.event[1])
+        for (loc, origin), numbers in sorted(ends.items()):
+            ats = [at for number in numbers for at in solved.calls.get(number, ())]
+            asked: list[tuple[At | None, tuple[Need, ...]]] = []
+            for at in ats:
+                needs = self._needs(function, at.state, loc, asking)
+                if needs:
+                    asked.append((at, needs))
+            if ats and not asked:
+                continue  # it asks for no lock
+            text = " or ".join(dict.fromkeys(n.text for _, needs in asked for n in needs))
+            yield Promise(function.key, loc, origin, tuple(asked), text)
+
+    def _needs(
+        self, function: Function, state: State, loc: int, asking: dict[Expr, set[int]]
+    ) -> tuple[Need, ...]:
+        """What the branch to a failed end says of locks, as needs of which one would do."""
+        here: set[Expr] = set()
+        elsewhere: set[Expr] = set()
+        for call, locs in asking.items():
+            term = state.env.get(call)
+            if term is not None and term[0] == "held":
+                (here if loc in locs else elsewhere).add(term)
+        needs: list[Need] = []
+        for term, fact in state.facts.items():
+            if term[0] == "held" and (term in here or term not in elsewhere):
+                needs.append(self.need(function, term[1], term[2], bool(fact.equal)))
+        return tuple(sorted(needs, key=lambda need: (need.absent, need.text)))
+
+    def need(self, function: Function, lock: Expr, mode: str, absent: bool) -> Need:
+        """A need for a lock in a function's own terms."""
+        lock = strip_lock(lock, self._records)
+        text = lock[1] if lock[0] == "section" else spell(lock, function.params)
+        return Need(lock, lock_class(lock) or "", mode, text, absent)
+
+    def _contracts(self, function: Function) -> Iterator[Promise]:
+        for kind, lock in function.contracts:
+            origin = CONTRACTS.get(kind)
+            term = self._entry_term(function, lock)
+            if origin is None or term is None:
+                continue
+            need = self.need(function, term, ANY, False)
+            yield Promise(function.key, function.loc, origin, ((None, (need,)),), need.text)
+
+    def _entry_term(self, function: Function, lock: Expr) -> Expr | None:
+        state = State()
+        for index, name in enumerate(function.params):
+            state.env[("v", name)] = ("p", index)
+        if lock[0] == "label":
+            return self._program.models.aliases.get(lock[1])
+        return state.evaluate(lock)
+
+
+class AssertionAnalysis:
+    """Decides all promises of a program, once for all rules that are about some of them."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self._analysis = analysis
+        self._program = analysis.program
+        self._checker = Checker(analysis, Unshared(), trusting=False)
+        self._instances: list[Instance] | None = None
+
+    def instances(self) -> list[Instance]:
+        """Every place that has to keep a promise, and whether it does."""
+        if self._instances is None:
+            self._instances = [
+                instance
+                for promise in PromiseFinder(self._analysis).find()
+                for instance in self._decide(promise)
+            ]
+        return self._instances
+
+    def lock_kind(self, need: Need) -> str:
+        """Whether a need is for an exclusive lock, a shared one or a section."""
+        if need.term is not None and need.term[0] == "section":
+            return SECTION
+        record, _, field = need.lock_class.partition(".")
+        tag = self._program.records.get(record, {}).get(field, "")
+        return self._program.models.lock_records.get(tag, "")
+
+    def _decide(self, promise: Promise) -> Iterator[Instance]:
+        is_header = self._program.functions[promise.function].file.endswith(".h")
+        own = _Gathered(promise, promise.function, promise.loc)
+        by_caller: dict[tuple[str, int], _Gathered] = {}
+        for at, needs in promise.asked:
+            if at is None:
+                context = Context(promise.function, needs, None, (), (), False)
+            else:
+                said = self._checker.judge(promise.function, at.state, needs, None)
+                own.by_class = own.by_class or said.by_class
+                if said.verdict is Verdict.BROKEN:
+                    own.broken = True
+                    own.needs = needs
+                    own.evidence = said.evidence
+                if said.verdict is not Verdict.LIFTED:
+                    continue
+                context = self._checker.context(promise.function, at, said.open_needs, None)
+                own.evidence = own.evidence or said.evidence
+            own.needs = own.needs or needs
+            if is_header:
+                self._by_caller(promise, context, (), by_caller, MAX_WRAPPERS)
+            else:
+                self._take(own, context, ())
+        if not by_caller or own.broken:
+            yield own.instance()
+        for gathered in by_caller.values():
+            yield gathered.instance()
+
+    def _take(self, gathered: _Gathered, context: Context, below: tuple[Edge, ...]) -> None:
+        outcome = self._checker.decide(context, below)
+        gathered.needs = gathered.needs or context.needs
+        gathered.violations.extend(outcome.violations)
+        gathered.unproved.extend(outcome.unproved)
+        gathered.by_class = gathered.by_class or outcome.by_class
+
+    def _by_caller(
+        self,
+        promise: Promise,
+        context: Context,
+        below: tuple[Edge, ...],
+        found: dict[tuple[str, int], _Gathered],
+        depth: int,
+    ) -> None:
+        """A wrapper in a header: each call of it is a promise of its own."""
+        for edge in self._checker.edges(context):
+            key = (edge.caller, edge.call)
+            caller = self._program.functions[edge.caller]
+            gathered = found.get(key)
+            if gathered is None:
+                gathered = _Gathered(promise, edge.caller, edge.loc)
+                gathered.needs = context.needs
+            is_header = caller.file.endswith(".h") and depth > 0
+            if edge.verdict is Verdict.LIFTED and edge.above is not None and is_header:
+                self._by_caller(promise, edge.above, (*below, edge), found, depth - 1)
+                continue
+            found[key] = gathered
+            gathered.by_class = gathered.by_class or edge.by_class
+            if edge.verdict is Verdict.LIFTED and edge.above is not None:
+                self._take(gathered, edge.above, (*below, edge))
+            elif edge.verdict is Verdict.BROKEN:
+                path = (*below, edge)
+                siblings = tuple(False for _ in path)
+                evidence = tuple(e for step in path for e in step.evidence)
+                gathered.violations.append(Violation(path, siblings, evidence, ""))
+            elif edge.verdict is Verdict.UNDECIDED:
+                gathered.unproved.append(self._checker.undecided(edge))
+
+
+class _Gathered:
+    """An instance in the making."""
+
+    def __init__(self, promise: Promise, function: str, loc: int) -> None:
+        self.promise = promise
+        self.function = function
+        self.loc = loc
+        self.needs: tuple[Need, ...] = ()
+        self.violations: list[Violation] = []
+        self.unproved: list[Reason] = []
+        self.evidence: tuple[Evidence, ...] = ()
+        self.broken = False
+        self.by_class = False
+
+    def instance(self) -> Instance:
+        return Instance(
+            self.promise,
+            self.function,
+            self.loc,
+            self.needs,
+            tuple(self.violations),
+            self.evidence,
+            tuple(dict.fromkeys(self.unproved)),
+            self.broken,
+            self.by_class,
+        )
