@@ -32,6 +32,9 @@ class StoreEffects:
         UNSOUND: what a branch said of such a counter counts on after a callee changed it.
         """
         self._counters = counters
+        self._functions = functions
+        self._callees = callees
+        self._looks: dict[str, FieldSet] = {}
         self._bits: dict[str, int] = {}
         self._masks: dict[str, FieldSet] = {}
         own = {key: self._own(function) for key, function in functions.items()}
@@ -75,12 +78,31 @@ class StoreEffects:
         """
         return self._masks.get(key, 0)
 
+    def _looks_at(self, key: str) -> FieldSet:
+        """The fields that a function and its callees read."""
+        known = self._looks.get(key)
+        if known is None:
+            self._looks[key] = 0  # recursion
+            known = 0
+            for events, _ in self._functions[key].blocks:
+                for event in events:
+                    if event[0] == "R":
+                        name = stored_field(event[2])
+                        known |= 0 if name is None else self.field(name)
+            for callee in self._callees.get(key, ()):
+                if callee in self._functions:
+                    known |= self._looks_at(callee)
+            self._looks[key] = known
+        return known
+
     def read_by(self, term: Expr) -> FieldSet:
         """The fields that the value of a term is loaded from."""
         mask = 0
         if term[0] == "l":
             name = stored_field(term[1])
             mask = 0 if name is None else self.field(name)
+        elif term[0] == "ap":
+            mask = self._looks_at(term[1])
         for part in term[1:]:
             if type(part) is tuple and part:
                 mask |= self.read_by(part)

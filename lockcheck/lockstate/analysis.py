@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from lockcheck.callgraph.program import Program
+from lockcheck.facts.folding import is_local
 from lockcheck.facts.ir import UNKNOWN, Expr, Function
 from lockcheck.lockstate.solver import At, Oracle, Return, Solved, Solver
 from lockcheck.lockstate.state import Fact, State
@@ -15,6 +16,8 @@ from lockcheck.lockstate.terms import is_entry_term, is_small, lock_class, objec
 
 MAX_GUARD = 6  # conditions that a guard keeps
 MAX_GUARD_DEPTH = 5  # nesting of a term in a guard
+_PURE_PARAMETERS = 3
+_PURE_BLOCKS = 16
 _SMALL = 8  # blocks of a function whose result is worth following
 
 
@@ -37,11 +40,13 @@ class Analysis:
             publishes=self._passing_publishes,
             watched=self._watched,
             is_query_helper=self.is_query_helper,
+            is_pure=self.is_pure,
         )
         self._solved: dict[str, Solved] = {}
         self._summaries: dict[str, Summary] = {}
         self._in_progress: set[str] = set()
         self._helpers: dict[str, bool] = {}
+        self._pure: dict[str, bool] = {}
         self._fresh: dict[str, bool] = {}
         self._published: dict[tuple[str, int], bool] = {}
         self.unsettled: set[str] = set()
@@ -78,6 +83,28 @@ class Analysis:
                 and any(self._asks(target) for target in self._direct_callees(function))
             )
             self._helpers[function.key] = known
+        return known
+
+    def is_pure(self, key: str) -> bool:
+        """Whether a function only looks: small, no loop, no store outside itself, as its callees.
+
+        Its result is the same for the same arguments while nothing that it reads is stored to.
+        """
+        known = self._pure.get(key)
+        if known is None:
+            self._pure[key] = False  # recursion
+            function = self.program.functions.get(key)
+            known = (
+                function is not None
+                and self.program.model(key) is None
+                and 0 < len(function.params) <= _PURE_PARAMETERS
+                and len(function.blocks) <= _PURE_BLOCKS
+                and not function.loops
+                and all(is_local(e[2]) for b, _ in function.blocks for e in b if e[0] == "S")
+                and all(self.is_pure(target) for target in self._direct_callees(function))
+                and all(call.targets for call in self.program.calls[key].values())
+            )
+            self._pure[key] = known
         return known
 
     def _direct_callees(self, function: Function) -> Iterator[str]:
@@ -300,7 +327,7 @@ def _guard(state: State, is_entry: Callable[[Expr], bool]) -> tuple[Condition, .
 
 def root_of_value(term: Expr) -> Expr:
     """The leaf of the first operand of a value term."""
-    while term[0] in ("o", "o1"):
+    while term[0] in ("o", "o1") or (term[0] == "ap" and len(term) > 2):
         term = term[2]
     return root(term)
 

@@ -16,7 +16,14 @@ from lockcheck.callgraph.effects import StoreEffects, stored_field
 from lockcheck.facts.ir import UNKNOWN, Event, Expr, Function
 from lockcheck.lockstate.state import State
 from lockcheck.lockstate.summary import Condition, Exit, Summary
-from lockcheck.lockstate.terms import lock_class, object_root, root, strip_lock, substitute
+from lockcheck.lockstate.terms import (
+    is_small,
+    lock_class,
+    object_root,
+    root,
+    strip_lock,
+    substitute,
+)
 from lockcheck.models.loader import (
     ANY,
     READ,
@@ -72,6 +79,8 @@ class Oracle(NamedTuple):
     publishes: Callable[[str, int, int, bool], bool]  # whether a call makes an argument known
     watched: frozenset[str]  # functions whose calls leave a mark in the state
     is_query_helper: Callable[[Function], bool]  # whether its result tells what is held
+
+    is_pure: Callable[[str], bool]  # whether a function only looks
 
     def asserts(self, event: Event) -> bool:
         """Whether an event is where a failed assertion ends."""
@@ -306,6 +315,8 @@ class Solver:
             if key in self._oracle.watched:
                 state.marks |= {key}
             outcomes = self._apply_summary(self._oracle.summary(key), state, args, result, loc)
+            for outcome in outcomes:
+                self._name_result(key, outcome, args, result)
         else:
             outcomes = self._indirect(number, state, args, result, loc)
         escaped = {root(arg) for arg in args if arg[0] in ("v", "f", "i")}
@@ -314,6 +325,14 @@ class Solver:
                 if place[0] == "v":
                     outcome.escape(place)
         return outcomes
+
+    def _name_result(self, key: str, state: State, args: tuple[Expr, ...], result: Expr) -> None:
+        """The result of a function that only looks, by what it was asked: it will say so again."""
+        if result in state.env or result in state.facts or not self._oracle.is_pure(key):
+            return
+        applied = ("ap", key, *args)
+        if all(arg != UNKNOWN for arg in args) and is_small(applied):
+            state.env[result] = applied
 
     def _indirect(
         self, number: int, state: State, args: tuple[Expr, ...], result: Expr, loc: int

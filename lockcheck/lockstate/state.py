@@ -91,6 +91,8 @@ class State:
             return self._known(self.env.get(expr, expr))
         if head in ("v", "g", "k", "fn", "u", "section", "class", "off"):
             return expr
+        if head == "ap":
+            return self._known((*expr[:2], *(self.evaluate(arg) for arg in expr[2:])))
         if head == "p" or head == "phi":
             return self._known(expr)
         if head == "ite":

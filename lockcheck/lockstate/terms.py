@@ -9,6 +9,7 @@ Further roots appear here:
     ("section", name)       a section without a lock object (RCU, interrupts off)
     ("class", lock class)   some lock of a class: the instance could not be followed
     ("ite", test, a, b)     a if the entry value `test` is not zero, else b
+    ("ap", function, arg…)  what a function without side effects returns for these arguments
     ("held", lock, mode)    whether a lock is held: in a mode, or in any
 A section may say by which others it is implied: ("section", name, (name, …)).
 """
@@ -53,6 +54,9 @@ def rebuild(term: Expr, leaf: Callable[[Expr], Expr | None]) -> Expr | None:
     if head == "l":
         address = rebuild(term[1], leaf)
         return None if address is None else ("l", address)
+    if head == "ap":
+        args = [rebuild(arg, leaf) for arg in term[2:]]
+        return None if None in args else ("ap", term[1], *args)
     if head == "held":
         lock = rebuild(term[1], leaf)
         return None if lock is None else ("held", lock, term[2])
@@ -111,6 +115,8 @@ def is_entry_term(term: Expr) -> bool:
         return is_entry_term(term[2])
     if head == "ite":
         return all(is_entry_term(part) for part in term[1:])
+    if head == "ap":
+        return all(is_entry_term(arg) for arg in term[2:])
     if head == "i":
         return is_entry_term(term[1])
     return is_entry_term(term[1])
