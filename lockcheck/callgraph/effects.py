@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 
 import networkx
 
-from lockcheck.facts.ir import Expr, Function
+from lockcheck.facts.ir import Event, Expr, Function, successors
 
 FieldSet = int  # one bit for each field that some function stores to
 
@@ -16,6 +16,16 @@ def stored_field(address: Expr) -> str | None:
     while address[0] == "i":
         address = address[1]
     return address[2] if address[0] == "f" else None
+
+
+def keeps_zero(address: Expr, value: Expr) -> bool:
+    """Whether a store leaves a place zero that was: of zero, or of some of its own bits."""
+    if value == ("k", 0):
+        return True
+    return value[0] == "o" and value[1] == "&" and ("l", address) in value[2:]
+
+
+_COUNTER = "(a counter)"  # stands for all counters, and no term is loaded from it
 
 
 class StoreEffects:
@@ -35,9 +45,14 @@ class StoreEffects:
         self._functions = functions
         self._callees = callees
         self._looks: dict[str, FieldSet] = {}
+        self._constructs: dict[str, FieldSet] = {}
+        self._sure: dict[str, FieldSet] = {}
         self._bits: dict[str, int] = {}
         self._masks: dict[str, FieldSet] = {}
-        own = {key: self._own(function) for key, function in functions.items()}
+        own: dict[str, FieldSet] = {}
+        self._filled: dict[str, FieldSet] = {}  # stores of more than zero
+        for key, function in functions.items():
+            own[key], self._filled[key] = self._own(function)
         graph = networkx.DiGraph()
         graph.add_nodes_from(functions)
         graph.add_edges_from(
@@ -56,15 +71,32 @@ class StoreEffects:
             for key in component:
                 self._masks[key] = mask
 
-    def _own(self, function: Function) -> FieldSet:
-        mask = 0
+    def _own(self, function: Function) -> tuple[FieldSet, FieldSet]:
+        mask = filled = 0
         for events, _ in function.blocks:
             for event in events:
                 if event[0] == "S":
                     name = stored_field(event[2])
-                    if name is not None and name not in self._counters:
-                        mask |= 1 << self._bits.setdefault(name, len(self._bits))
-        return mask
+                    if name in self._counters:
+                        name = _COUNTER
+                    if name is not None:
+                        bit = 1 << self._bits.setdefault(name, len(self._bits))
+                        mask |= bit
+                        if not keeps_zero(event[2], event[3]):
+                            filled |= bit
+        return mask, filled
+
+    def knows(self, key: str) -> bool:
+        """Whether a function was read."""
+        return key in self._functions
+
+    def counts(self, key: str) -> bool:
+        """Whether a call of a function may store to a counter."""
+        return bool(self.of(key) & self.field(_COUNTER))
+
+    def is_counter(self, name: str) -> bool:
+        """Whether a field is one that every counter has."""
+        return name in self._counters
 
     def field(self, name: str) -> FieldSet:
         """The set of one field; empty for a field that nobody stores to."""
@@ -78,13 +110,72 @@ class StoreEffects:
         """
         return self._masks.get(key, 0)
 
+    def constructs(self, key: str) -> FieldSet:
+        """The fields of an object under construction that a call of a function stores to.
+
+        UNSOUND: what the function and its direct callees may store counts, and of what lies deeper
+        only what is stored on every path. An object under construction is not yet in the states
+        from which the deeper paths start; see fixtures/lock-assertion/good_new_object.c.
+        """
+        known = self._constructs.get(key)
+        if known is None:
+            known = self._filled.get(key, 0) | self._certain(key)
+            for callee in self._callees.get(key, ()):
+                known |= self._filled.get(callee, 0) | self._certain(callee)
+            self._constructs[key] = known
+        return known
+
+    def _certain(self, key: str) -> FieldSet:
+        """The fields that every way through a function stores to."""
+        known = self._sure.get(key)
+        if known is not None:
+            return known
+        self._sure[key] = 0  # recursion
+        function = self._functions.get(key)
+        if function is None:
+            return 0
+        own = [self._certain_in(events) for events, _ in function.blocks]
+        after: dict[int, FieldSet] = {}
+        result: FieldSet | None = None
+        arriving: dict[int, FieldSet] = {0: 0}
+        work = [0]
+        while work:
+            block = work.pop()
+            leaving = arriving[block] | own[block]
+            if after.get(block) == leaving:
+                continue
+            after[block] = leaving
+            terminator = function.blocks[block][1]
+            for successor in successors(terminator):
+                before = arriving.get(successor)
+                merged = leaving if before is None else before & leaving
+                if merged != before or successor not in after:
+                    arriving[successor] = merged
+                    work.append(successor)
+        for block, leaving in after.items():
+            if function.blocks[block][1][0] == "ret":
+                result = leaving if result is None else result & leaving
+        self._sure[key] = result or 0
+        return self._sure[key]
+
+    def _certain_in(self, events: tuple[Event, ...]) -> FieldSet:
+        mask = 0
+        for event in events:
+            if event[0] == "S" and not keeps_zero(event[2], event[3]):
+                name = stored_field(event[2])
+                mask |= 0 if name is None else self.field(name)
+            elif event[0] == "C" and event[3][0] == "fn":
+                mask |= self._certain(event[3][1])
+        return mask
+
     def _looks_at(self, key: str) -> FieldSet:
         """The fields that a function and its callees read."""
         known = self._looks.get(key)
         if known is None:
             self._looks[key] = 0  # recursion
             known = 0
-            for events, _ in self._functions[key].blocks:
+            function = self._functions.get(key)
+            for events, _ in () if function is None else function.blocks:
                 for event in events:
                     if event[0] == "R":
                         name = stored_field(event[2])

@@ -70,6 +70,18 @@ def unpack(loc: int) -> tuple[int, int]:
     return loc >> _COLUMN_BITS, loc & _COLUMN_MAX
 
 
+def successors(terminator: Terminator) -> tuple[int, ...]:
+    """The blocks that a terminator may go on to."""
+    kind = terminator[0]
+    if kind == "jmp":
+        return (terminator[1],)
+    if kind == "br":
+        return (terminator[2], terminator[3])
+    if kind == "sw":
+        return (*(target for _, _, target in terminator[2]), terminator[3])
+    return ()
+
+
 class Function(msgspec.Struct, frozen=True, eq=False):
     """The facts of one function definition.
 

@@ -36,6 +36,7 @@ class Analysis:
             summary=self.summary,
             targets=self._targets,
             effects=program.effects,
+            is_zeroed=self.is_zeroed,
             is_new=self._is_new_result,
             publishes=self._passing_publishes,
             watched=self._watched,
@@ -47,6 +48,8 @@ class Analysis:
         self._in_progress: set[str] = set()
         self._helpers: dict[str, bool] = {}
         self._pure: dict[str, bool] = {}
+        self._zeroed: dict[str, bool] = {}
+        self._passes_on: dict[str, bool] = {}
         self._fresh: dict[str, bool] = {}
         self._published: dict[tuple[str, int], bool] = {}
         self.unsettled: set[str] = set()
@@ -253,6 +256,54 @@ class Analysis:
                 return True
         return not call.targets and whole
 
+    def is_zeroed(self, key: str, args: tuple[Expr, ...]) -> bool:
+        """Whether a call returns a new object whose memory is zero, as name, flags or body say."""
+        model = self.program.model(key)
+        if model is not None:
+            if model.zeroed or not model.allocates or model.sleeps is None:
+                return model.zeroed
+            index = model.sleeps.argument
+            if index is None or index >= len(args) or args[index][0] != "k":
+                return False
+            return bool(args[index][1] & self.program.models.constants["gfp_zero"])
+        known = self._zeroed.get(key)
+        if known is None:
+            self._zeroed[key] = False  # recursion
+            known = self.returns_fresh(key) and self._returns_zeroed(key)
+            self._zeroed[key] = known
+        return known
+
+    def _returns_zeroed(self, key: str) -> bool:
+        """Whether a function returns the object of a call that is zero, and nobody stored to it."""
+        found = False
+        for returned in self.solved(key).returns:
+            value = returned.value
+            if value is None or value[0] == "k":
+                continue
+            if returned.state.zeroed.get(value) != (0, frozenset()):
+                return False
+            found = True
+        return found
+
+    def _may_return_new(self, key: str) -> bool:
+        """Whether the code passes a call's result on to its caller that may be a new object."""
+        known = self._passes_on.get(key)
+        if known is not None:
+            return known
+        self._passes_on[key] = False  # recursion
+        function = self.program.functions.get(key)
+        if function is None:
+            return False
+        for number in _returned_calls(function):
+            call = self.program.calls[key].get(number)
+            for target in () if call is None else call.targets:
+                model = self.program.model(target)
+                allocates = model is not None and model.allocates
+                if allocates or (model is None and self._may_return_new(target)):
+                    self._passes_on[key] = True
+                    return True
+        return False
+
     def returns_fresh(self, key: str) -> bool:
         """Whether a function returns a new object (or NULL, or an error)."""
         model = self.program.model(key)
@@ -262,8 +313,7 @@ class Analysis:
         if known is not None:
             return known
         self._fresh[key] = False  # recursion
-        function = self.program.functions.get(key)
-        if function is None:
+        if not self._may_return_new(key):
             return False
         values = [r.value for r in self.solved(key).returns if r.value is not None]
         fresh = bool(values)
@@ -290,6 +340,30 @@ class Analysis:
     def entry_guard(self, state: State) -> tuple[Condition, ...]:
         """What branches have said so far about the values at entry, nearest to them first."""
         return _guard(state, lambda term: self.is_entry_value(state, term))
+
+
+def _returned_calls(function: Function) -> set[int]:
+    """Calls whose results a function may return, by way of local variables."""
+    sources: dict[Expr, set[Expr]] = {}
+    wanted: list[Expr] = []
+    for events, terminator in function.blocks:
+        for event in events:
+            if event[0] == "S" and event[2][0] == "v" and event[3][0] in ("c", "l"):
+                sources.setdefault(event[2], set()).add(event[3])
+        if terminator[0] == "ret" and terminator[1] is not None:
+            wanted.append(terminator[1])
+    found: set[int] = set()
+    seen: set[Expr] = set()
+    while wanted:
+        value = wanted.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        if value[0] == "c":
+            found.add(value[1])
+        elif value[0] == "l":
+            wanted.extend(sources.get(value[1], ()))
+    return found
 
 
 def _locals_only(address: Expr) -> tuple[Expr, ...]:

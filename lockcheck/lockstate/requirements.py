@@ -172,6 +172,8 @@ class Checker:
         evidence: list[Evidence] = []
         by_class: bool | None = None
         for need in needs:
+            if need.term is not None and self._analysis.is_unshared(function, state, need.term):
+                return Judgement(Verdict.UNSHARED)  # the lock is in an object that nobody else knows
             if need.absent:
                 if need.term is None:  # nobody can tell any more which lock it is
                     return Judgement(Verdict.HELD, by_class=True)

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import NamedTuple
 
-from lockcheck.callgraph.effects import StoreEffects, stored_field
+from lockcheck.callgraph.effects import StoreEffects, keeps_zero, stored_field
 from lockcheck.facts.ir import UNKNOWN, Event, Expr, Function
-from lockcheck.lockstate.state import State
+from lockcheck.lockstate.state import Since, State
 from lockcheck.lockstate.summary import Condition, Exit, Summary
 from lockcheck.lockstate.terms import (
+    FOUND,
     is_small,
     lock_class,
     object_root,
@@ -35,6 +36,7 @@ from lockcheck.models.loader import (
 )
 
 MAX_STATES = 32  # lock states kept apart in one block
+_UNTOUCHED: Since = (0, frozenset())
 MAX_STEPS = 4000  # blocks walked in one function
 
 
@@ -75,6 +77,7 @@ class Oracle(NamedTuple):
     summary: Callable[[str], Summary]
     targets: Callable[[str, int], tuple[str, ...]]  # of an indirect call
     effects: StoreEffects
+    is_zeroed: Callable[[str, tuple[Expr, ...]], bool]  # whether a callee's new object is zero
     is_new: Callable[[str, int], bool]  # whether a call returns an object nobody else knows
     publishes: Callable[[str, int, int, bool], bool]  # whether a call makes an argument known
     watched: frozenset[str]  # functions whose calls leave a mark in the state
@@ -130,7 +133,7 @@ class Solver:
     # -- fixpoint ------------------------------------------------------------------------------
 
     def _entry(self) -> State:
-        state = State()
+        state = State(self._oracle.effects)
         for index, name in enumerate(self._function.params):
             state.env[("v", name)] = ("p", index)
         for kind, lock in self._function.contracts:
@@ -284,7 +287,9 @@ class Solver:
                     current.assign(address, value)
                     name = stored_field(address)
                     if name is not None:
-                        current.stored |= self._oracle.effects.field(name)
+                        fields = self._oracle.effects.field(name)
+                        kept = keeps_zero(event[2], event[3])
+                        current.note_stored(fields, 0 if kept else fields)
                     if event[3][0] == "l":
                         _copy_members(current, address, event[3][1])
             elif observe is not None:
@@ -303,15 +308,22 @@ class Solver:
             observe(event, At(state.copy(), (callee, *args)))
         result: Expr = ("c", number)
         self._share_arguments(state, number, args)
+        if state.zeroed and self._sets_up(number):
+            for arg in args:
+                state.give_away(arg)
         state.facts.pop(result, None)
         state.env.pop(result, None)
         state.shared -= {result}
+        if result in state.zeroed:
+            state.zeroed = {new: s for new, s in state.zeroed.items() if new != result}
         if callee[0] == "fn":
             key: str = callee[1]
             model = self._oracle.model(key)
+            if self._oracle.is_zeroed(key, args):
+                state.zeroed = {**state.zeroed, result: _UNTOUCHED}
             if model is not None:
                 return self._apply_model(model, state, args, result, loc)
-            state.stored |= self._oracle.effects.of(key)
+            self._note_effects(state, key)
             if key in self._oracle.watched:
                 state.marks |= {key}
             outcomes = self._apply_summary(self._oracle.summary(key), state, args, result, loc)
@@ -325,6 +337,19 @@ class Solver:
                 if place[0] == "v":
                     outcome.escape(place)
         return outcomes
+
+    def _sets_up(self, number: int) -> bool:
+        """Whether a call may store to what it is given in ways that its effects do not tell."""
+        effects = self._oracle.effects
+        for target in self._oracle.targets(self._function.key, number):
+            model = self._oracle.model(target)
+            if model is None and (not effects.knows(target) or effects.counts(target)):
+                return True
+        return False
+
+    def _note_effects(self, state: State, key: str) -> None:
+        effects = self._oracle.effects
+        state.note_stored(effects.of(key), effects.constructs(key) if state.zeroed else 0)
 
     def _name_result(self, key: str, state: State, args: tuple[Expr, ...], result: Expr) -> None:
         """The result of a function that only looks, by what it was asked: it will say so again."""
@@ -343,7 +368,7 @@ class Solver:
         """
         targets = self._oracle.targets(self._function.key, number)
         for target in targets:
-            state.stored |= self._oracle.effects.of(target)
+            self._note_effects(state, target)
         if not targets or len(targets) > 8:
             return [state]
         summaries = [self._oracle.summary(target) for target in targets]
@@ -393,6 +418,14 @@ class Solver:
                 place = ("f", place, name)
             state.assign(place, UNKNOWN)
             state.env[result] = ("o", "==", ("l", place), ("k", 0))
+            return [state]
+        if model.finds is not None and model.finds[0] < len(args):
+            place = args[model.finds[0]]
+            for name in model.finds[1]:
+                place = ("f", place, name)
+            value = state.evaluate(("l", place))
+            if is_small(value):
+                state.env[result] = state.evaluate(("ap", FOUND, value))
             return [state]
         conditional = [e.when for e in (*model.acquires, *model.releases) if e.when is not None]
         states = [state]

@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from lockcheck.callgraph.effects import StoreEffects, stored_field
 from lockcheck.facts.folding import binary, is_address, negate, unary
 from lockcheck.facts.ir import UNKNOWN, Expr
 from lockcheck.lockstate.terms import (
+    FOUND,
     container,
     field,
     is_entry_term,
     is_small,
     lock_class,
+    object_root,
     surely_different,
 )
 from lockcheck.models.loader import ANY, READ, WRITE
 
 _MAX_DEPTH = 7  # how deep nested sections are counted
+
+
+Since = tuple[int, frozenset[str]]
 
 
 class Held(NamedTuple):
@@ -46,11 +52,25 @@ class State:
     marks: names of watched functions that were called on the way (see solver.Oracle).
     shared: results of calls whose object others may have come to know.
     stored: fields that may have been stored to since entry, as callgraph.effects numbers them.
+    zeroed: new objects whose memory was zero → fields stored to since then, and the names of
+        members that were given away.
     """
 
-    __slots__ = ("dropped", "ended", "env", "facts", "held", "marks", "shared", "stored")
+    __slots__ = (
+        "dropped",
+        "effects",
+        "ended",
+        "env",
+        "facts",
+        "held",
+        "marks",
+        "shared",
+        "stored",
+        "zeroed",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, effects: StoreEffects | None = None) -> None:
+        self.effects = effects
         self.held: dict[Expr, Held] = {}
         self.dropped: dict[Expr, Held] = {}
         self.ended: dict[Expr, Held] = {}
@@ -59,6 +79,7 @@ class State:
         self.marks: frozenset[str] = frozenset()
         self.shared: frozenset[Expr] = frozenset()
         self.stored = 0
+        self.zeroed: dict[Expr, Since] = {}
 
     def copy(self) -> State:
         other = State.__new__(State)
@@ -70,7 +91,40 @@ class State:
         other.marks = self.marks
         other.shared = self.shared
         other.stored = self.stored
+        other.zeroed = self.zeroed
+        other.effects = self.effects
         return other
+
+    def note_stored(self, fields: int, constructed: int) -> None:
+        """Fields may have been stored to, of whatever object; of new ones, those `constructed`."""
+        self.stored |= fields
+        if self.zeroed:
+            self.zeroed = {
+                new: (since | constructed, given) for new, (since, given) in self.zeroed.items()
+            }
+
+    def give_away(self, address: Expr) -> None:
+        """A member of a new object was passed to a function: it may be set up now."""
+        name = stored_field(address)
+        new = object_root(address)
+        if name is not None and new in self.zeroed:
+            since, given = self.zeroed[new]
+            self.zeroed = {**self.zeroed, new: (since, given | {name})}
+
+    def _is_zero(self, address: Expr) -> bool:
+        """Whether a place lies in a new object, in a field that was not stored to yet."""
+        known = self.zeroed.get(object_root(address))
+        if known is None or self.effects is None:
+            return False
+        since, given = known
+        while address[0] in ("f", "i"):
+            name = address[2] if address[0] == "f" else ""
+            if name in given:
+                return False
+            if name and not self.effects.is_counter(name) and since & self.effects.field(name):
+                return False
+            address = address[1]
+        return True
 
     def key(self) -> tuple[object, ...]:
         """What must agree for two states to be merged (property simulation, Das et al. 2002)."""
@@ -92,7 +146,10 @@ class State:
         if head in ("v", "g", "k", "fn", "u", "section", "class", "off"):
             return expr
         if head == "ap":
-            return self._known((*expr[:2], *(self.evaluate(arg) for arg in expr[2:])))
+            args = tuple(self.evaluate(arg) for arg in expr[2:])
+            if expr[1] == FOUND and args[0] == ("k", 0):
+                return ("k", 0)
+            return self._known((*expr[:2], *args))
         if head == "p" or head == "phi":
             return self._known(expr)
         if head == "ite":
@@ -129,6 +186,8 @@ class State:
                 return self._known(whole)
         if address == UNKNOWN:
             return UNKNOWN
+        if self.zeroed and self._is_zero(address):
+            return ("k", 0)
         return self._known(("l", address))
 
     def _enclosing(self, address: Expr) -> Expr | None:
@@ -359,8 +418,16 @@ class State:
     def merge(self, other: State, block: int) -> bool:
         """Widen this state by another one with the same key; whether that changed anything."""
         changed = bool(other.stored & ~self.stored) or not other.shared <= self.shared
+        before = self.zeroed
         self.stored |= other.stored
         self.shared |= other.shared
+        if self.zeroed != other.zeroed:
+            self.zeroed = {
+                new: (since | other.zeroed[new][0], given | other.zeroed[new][1])
+                for new, (since, given) in self.zeroed.items()
+                if new in other.zeroed
+            }
+            changed = changed or self.zeroed != before
         env = self.env
         members = [a for a in other.env if a not in env and a[0] in ("f", "i")]
         for address in (*env, *members):

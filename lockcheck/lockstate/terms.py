@@ -22,6 +22,7 @@ from lockcheck.facts.folding import binary, negate, unary
 from lockcheck.facts.ir import UNKNOWN, Expr
 
 MAX_SIZE = 48  # nodes of a term that is still followed
+FOUND = "(found)"  # ("ap", FOUND, value): what is looked up in a container, none if value is zero
 _LEAVES = frozenset({"v", "g", "k", "fn", "c", "u", "p", "phi", "section", "class", "off"})
 
 

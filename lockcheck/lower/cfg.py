@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lockcheck.facts.ir import UNKNOWN, Block, Event, Expr, Terminator
+from lockcheck.facts.ir import UNKNOWN, Block, Event, Expr, Terminator, successors
 
 
 class Scope:
@@ -225,18 +225,6 @@ class CfgBuilder:
 
     def _successors(self, block: int) -> tuple[int, ...]:
         return successors(self._ends[block] or ("end",))
-
-
-def successors(terminator: Terminator) -> tuple[int, ...]:
-    """The blocks that a terminator may go on to."""
-    kind = terminator[0]
-    if kind == "jmp":
-        return (terminator[1],)
-    if kind == "br":
-        return (terminator[2], terminator[3])
-    if kind == "sw":
-        return (*(target for _, _, target in terminator[2]), terminator[3])
-    return ()
 
 
 def _renumber(terminator: Terminator, number: dict[int, int] | list[int]) -> Terminator:

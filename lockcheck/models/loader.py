@@ -62,9 +62,11 @@ class FunctionModel(msgspec.Struct, frozen=True):
     """What one function does, as far as the analysis needs it.
 
     called: the name that the source uses for it, when a macro hides the function's own.
+    allocates, zeroed: it returns a new object; its memory is zero.
     query: the lock that its result tells of.
     asserts: it is never to be reached: where control gets to it, an assertion of that name fails.
     zeroes: (argument, fields): what lies there is zero if the result is nonzero.
+    finds: (argument, fields): it looks something up, and finds nothing if what lies there is zero.
     """
 
     acquires: tuple[LockEffect, ...] = ()
@@ -72,6 +74,7 @@ class FunctionModel(msgspec.Struct, frozen=True):
     downgrades: int | None = None
     sleeps: SleepEffect | None = None
     allocates: bool = False
+    zeroed: bool = False
     assigns: tuple[int, int] | None = None
     writes: tuple[int, ...] = ()
     reads: tuple[int, ...] = ()
@@ -79,6 +82,7 @@ class FunctionModel(msgspec.Struct, frozen=True):
     query: Query | None = None
     asserts: str = ""
     zeroes: tuple[int, tuple[str, ...]] | None = None
+    finds: tuple[int, tuple[str, ...]] | None = None
 
     @property
     def locks(self) -> bool:
@@ -141,6 +145,7 @@ _KEYS = frozenset(
     {
         "names", "acquire", "release", "downgrade", "sleeps", "allocates", "assigns", "writes",
         "reads", "called", "query", "asserts", "zero-when-true",
+        "finds-nothing-when-zero",
     }
 )  # fmt: skip
 
@@ -213,6 +218,7 @@ def _function(entry: Node) -> FunctionModel:
         downgrades=None if downgrade is None else downgrade.required("argument").integer(),
         sleeps=_sleep(entry.get("sleeps")),
         allocates=entry.get("allocates") is not None,
+        zeroed=(how := entry.get("allocates")) is not None and how.value == "zeroed",
         assigns=None
         if assigns is None
         else (assigns.required("target").integer(), assigns.required("value").integer()),
@@ -222,6 +228,7 @@ def _function(entry: Node) -> FunctionModel:
         query=_query(entry.get("query")),
         asserts="" if (asserts := entry.get("asserts")) is None else asserts.string(),
         zeroes=_zeroes(entry.get("zero-when-true")),
+        finds=_zeroes(entry.get("finds-nothing-when-zero")),
     )
 
 

@@ -5,4 +5,7 @@
 #ifdef ___GFP_DIRECT_RECLAIM
 enum { __lockcheck_constant_gfp_direct_reclaim = (int)(___GFP_DIRECT_RECLAIM) };
 #endif
+#ifdef ___GFP_ZERO
+enum { __lockcheck_constant_gfp_zero = (int)(___GFP_ZERO) };
+#endif
 #endif
