@@ -67,6 +67,7 @@ class Program:
         self.calls: dict[str, dict[int, Call]] = {}
         self.callers: dict[str, list[CallSite]] = defaultdict(list)
         self._called_slots: set[str] = set()
+        self._pointees: dict[str, set[str]] | None = None
         self._outside: dict[str, frozenset[str]] = {}
         self._link()
         self._drop_unreached(own)
@@ -197,6 +198,26 @@ class Program:
         """Whether some call in the units goes through what is stored in `slot`."""
         return bool(self.slots.flows_to(slot) & self._called_slots)
 
+    def pointees(self, field: str) -> frozenset[str]:
+        """The fields and variables whose addresses a field holds; "" for ones that are not seen."""
+        if self._pointees is None:
+            self._pointees = defaultdict(set)
+            for function in self.functions.values():
+                for events, _ in function.blocks:
+                    for event in events:
+                        if event[0] == "S" and event[2][0] == "f" and event[3] != ("k", 0):
+                            self._pointees[event[2][2]].add(_named_place(event[3]))
+        return frozenset(self._pointees.get(field, ()))
+
     def callbacks(self, field: str) -> frozenset[str]:
         """The functions that a field may hold."""
         return self.slots.targets(field)
+
+
+def _named_place(value: Expr) -> str:
+    """The field or variable that an address names, "" for any other value."""
+    while value[0] == "i":
+        value = value[1]
+    if value[0] == "f":
+        return str(value[2])
+    return str(value[1]) if value[0] == "g" else ""

@@ -119,8 +119,15 @@ class SlotGraph:
             return
         names = params.get(callee, ())
         for index, argument in enumerate(args):
-            if argument[0] == "fn" or argument[0] == "l":
-                name = names[index] if index < len(names) else f"#{index}"
+            head = argument[0]
+            if head not in ("fn", "l", "g"):
+                continue
+            name = names[index] if index < len(names) else f"#{index}"
+            if head == "g":
+                # A table that the callee fills in or calls from through its parameter.
+                table, parameter = variable_slot(argument[1]), local_slot(callee, name)
+                self._edges[parameter].add(table)
+            else:
                 self.store(local_slot(callee, name), argument, function, calls)
 
     def pass_arguments(

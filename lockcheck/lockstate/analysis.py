@@ -9,13 +9,14 @@ import msgspec
 from lockcheck.callgraph.program import Program
 from lockcheck.facts.folding import is_local
 from lockcheck.facts.ir import UNKNOWN, Expr, Function
+from lockcheck.lockstate.memory import Memory
 from lockcheck.lockstate.solver import At, Oracle, Return, Solved, Solver
 from lockcheck.lockstate.state import Fact, State
 from lockcheck.lockstate.summary import NO_SUMMARY, Condition, Exit, Summary
 from lockcheck.lockstate.terms import is_entry_term, is_small, lock_class, object_root, root
 
-MAX_GUARD = 6  # conditions that a guard keeps
-MAX_GUARD_DEPTH = 5  # nesting of a term in a guard
+MAX_GUARD = 8  # conditions that a guard keeps
+MAX_GUARD_DEPTH = 8  # nesting of a term in a guard
 _PURE_PARAMETERS = 3
 _PURE_BLOCKS = 16
 _SMALL = 8  # blocks of a function whose result is worth following
@@ -35,7 +36,7 @@ class Analysis:
             model=program.model,
             summary=self.summary,
             targets=self._targets,
-            effects=program.effects,
+            memory=Memory(program.effects, program.models.back_pointers),
             is_zeroed=self.is_zeroed,
             is_new=self._is_new_result,
             publishes=self._passing_publishes,
@@ -84,6 +85,7 @@ class Analysis:
                 len(function.blocks) <= _SMALL
                 and not function.loops
                 and any(self._asks(target) for target in self._direct_callees(function))
+                and not any(self._asserts(target) for target in self._direct_callees(function))
             )
             self._helpers[function.key] = known
         return known
@@ -113,6 +115,10 @@ class Analysis:
     def _direct_callees(self, function: Function) -> Iterator[str]:
         for call in self.program.calls.get(function.key, {}).values():
             yield from call.targets
+
+    def _asserts(self, key: str) -> bool:
+        model = self.program.model(key)
+        return model is not None and bool(model.asserts)
 
     def _asks(self, key: str) -> bool:
         model = self.program.model(key)

@@ -73,7 +73,7 @@ class Entries:
             if verdict is Incoming.FAILED:
                 return Entry(verdict, text)
             if verdict is Incoming.UNKNOWN:
-                unknown = f"{text}, and no model says what is held then"
+                unknown = f"{text}; whether it holds the lock is not known"
             else:
                 met = text
         if unknown is not None:
@@ -129,11 +129,20 @@ def _decide(model: EntryModel, needs: tuple[Need, ...]) -> Incoming:
             failed = False
     if not failed:
         return Incoming.MET
-    return Incoming.UNKNOWN if model.unknown else Incoming.FAILED
+    if any(need.vague for need in needs):
+        return Incoming.UNKNOWN
+    maybe = any(fnmatchcase(name, pattern) for pattern in model.may_hold for need in needs
+                for name in _names(need))  # fmt: skip
+    return Incoming.UNKNOWN if maybe else Incoming.FAILED
+
+
+def _names(need: Need) -> tuple[str, ...]:
+    """The names under which an entry model may list a needed lock."""
+    term = need.term
+    if term is not None and term[0] == "section" and len(term) > 2:
+        return tuple(term[2])
+    return (need.lock_class.split("@", 1)[0], *need.pointees)
 
 
 def _is_it(name: str, need: Need) -> bool:
-    term = need.term
-    if term is not None and term[0] == "section" and len(term) > 2:
-        return name in term[2]
-    return need.lock_class.split("@", 1)[0] == name
+    return name in _names(need)

@@ -21,6 +21,8 @@ class Need(msgspec.Struct, frozen=True):
     mode: ANY, WRITE, or READ for read and nothing else.
     text: the lock as the rule, or the source, spells it.
     absent: the lock must not be held.
+    pointees: classes of locks that `term` may point to, when it is a pointer kept in a field.
+    vague: nobody knows all that it may point to.
     """
 
     term: Expr | None
@@ -28,6 +30,8 @@ class Need(msgspec.Struct, frozen=True):
     mode: str
     text: str
     absent: bool = False
+    pointees: tuple[str, ...] = ()
+    vague: bool = False
 
 
 class Match(NamedTuple):
@@ -53,7 +57,8 @@ def find(locks: dict[Expr, Held], need: Need) -> Match | None:
             return Match(exact, True)
     best: Held | None = None
     for other, held in locks.items():
-        if lock_class(other) != need.lock_class:
+        name = lock_class(other)
+        if name != need.lock_class and name not in need.pointees:
             continue
         if term is not None and surely_different(other, term):
             continue
@@ -82,7 +87,8 @@ def asserted(state: State, need: Need) -> Match | None:
         if known[0] != "held" or not fact.equal or not fits(known[2], need.mode):
             continue
         lock = known[1]
-        if lock_class(lock) != need.lock_class or not state.holds(known):
+        name = lock_class(lock)
+        if (name != need.lock_class and name not in need.pointees) or not state.holds(known):
             continue
         if term is None or not surely_different(lock, term):
             return Match(Held(need.mode, 0), False)

@@ -15,7 +15,7 @@ import msgspec
 
 from lockcheck.callgraph.program import CallSite, Reach
 from lockcheck.facts.ir import Expr
-from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.analysis import Analysis, root_of_value
 from lockcheck.lockstate.entries import Entries, Incoming
 from lockcheck.lockstate.needs import Need, asserted, at_entry, could_meet, find, fits
 from lockcheck.lockstate.solver import At
@@ -93,6 +93,7 @@ class Edge(NamedTuple):
     above: Context | None  # for LIFTED
     evidence: tuple[Evidence, ...]
     by_class: bool = False  # for HELD
+    why: str = ""  # for UNDECIDED: what decides
 
 
 class Violation(NamedTuple):
@@ -155,6 +156,7 @@ class Checker:
         self._analysis = analysis
         self._program = analysis.program
         self._entries = Entries(analysis.program, trusting)
+        self._trusting = trusting
         self._unshared = unshared
         self._edges: dict[Context, list[Edge]] = {}
         self._publishers: dict[str, bool] = {}
@@ -276,13 +278,59 @@ class Checker:
         found: dict[tuple[object, ...], Edge] = {}
         for at in self._analysis.states_at(site.caller, site.call):
             said, above = self._ask_state(context, site, at)
+            why = ""
+            if said.verdict is Verdict.LIFTED and self._is_construction(context, site, at):
+                said, above, why = Judgement(Verdict.UNDECIDED), None, _SETS_UP
             if said.verdict is not Verdict.INFEASIBLE:
                 edge = Edge(
                     site.caller, site.call, site.loc, site.slot,
-                    said.verdict, above, said.evidence, said.by_class,
+                    said.verdict, above, said.evidence, said.by_class, why,
                 )  # fmt: skip
                 found.setdefault((said.verdict, above, said.by_class), edge)
-        return _either_mode(list(found.values())) if context.opaque else list(found.values())
+        edges = list(found.values())
+        if not any(edge.verdict is Verdict.HELD for edge in edges):
+            return edges
+        if all(need.absent for need in context.needs):
+            return edges
+        if self._trusting:
+            return _either_mode(edges) if context.opaque or context.guard else edges
+        return [self._unless_conditional(site, edge) for edge in edges]
+
+    def _is_construction(self, context: Context, site: CallSite, at: At) -> bool:
+        """Whether a call sets up an object that nobody else knows, under conditions on it.
+
+        What the set-up has stored into the object so far is not followed, so neither is whether
+        the conditions can hold; see fixtures/lock-assertion/good_new_object_conditions.c.
+        """
+        if self._trusting:
+            return False
+        conditional = {root_of_value(condition.term) for condition in context.guard}
+        return any(
+            ("p", index) in conditional
+            and term[0] == "c"
+            and self._analysis.is_unshared(site.caller, at.state, term)
+            for index, term in enumerate(at.terms[1:])
+        )
+
+    def _unless_conditional(self, site: CallSite, edge: Edge) -> Edge:
+        """A call at which the lock is held on other paths, as a condition on data decides.
+
+        Where the lock was dropped, or a try for it failed, no condition excuses.
+        """
+        if edge.verdict not in (Verdict.BROKEN, Verdict.LIFTED):
+            return edge
+        if any(e.dropped for e in edge.evidence) or self._has_failed_try(site):
+            return edge
+        return edge._replace(verdict=Verdict.UNDECIDED, above=None, why=_WITH_AND_WITHOUT)
+
+    def _has_failed_try(self, site: CallSite) -> bool:
+        """Whether a caller makes conditional attempts at locks before a call."""
+        for number, call in self._program.calls[site.caller].items():
+            for target in call.targets if number < site.call else ():
+                model = self._program.model(target)
+                if model is not None and any(e.when is not None for e in model.acquires):
+                    return True
+        return False
 
     def _ask_state(
         self, context: Context, site: CallSite, at: At
@@ -365,6 +413,8 @@ class Checker:
         """
         parents: dict[Context, tuple[Context, Edge] | None] = {start: None}
         queue = deque([start])
+        seen = _Seen()
+        seen.add(start)
         violations: list[Violation] = []
         unproved: list[Reason] = []
         held = by_class = False
@@ -380,7 +430,7 @@ class Checker:
                     violations.append(self._violation(parents, context, edge, below, ""))
                 elif edge.verdict is Verdict.UNDECIDED:
                     unproved.append(self.undecided(edge))
-                elif edge.above is not None and not _is_known(edge.above, parents):
+                elif edge.above is not None and seen.add(edge.above):
                     parents[edge.above] = (context, edge)
                     queue.append(edge.above)
             self._enter(context, parents, violations, unproved, below)
@@ -388,11 +438,10 @@ class Checker:
 
     @staticmethod
     def undecided(edge: Edge) -> Reason:
-        """The reason for an edge whose lock mode a condition decides."""
+        """The reason for an edge at which a condition decides that is not followed."""
         name = edge.caller.split("@", 1)[0]
         lock = edge.evidence[0].need.text if edge.evidence else "the lock"
-        text = f"{name}() holds {lock} for read or for write, as a condition says that is not"
-        return Reason(Gap.CONDITION, f"{text} followed")
+        return Reason(Gap.CONDITION, edge.why.format(name=f"{name}()", lock=lock))
 
     def _is_met(self, edge: Edge, levels: int = MAX_SIBLING_LEVELS) -> bool:
         """Whether a caller meets a requirement: itself, or because all of its own callers do."""
@@ -454,6 +503,14 @@ class Checker:
         return Violation(tuple(path), (*(False for _ in below), *siblings), evidence, entry)
 
 
+# Why an edge is undecided; {name} is the caller.
+_SETS_UP = (
+    "{name} passes an object that it is setting up, and what it has stored there is not followed"
+)
+_WITH_AND_WITHOUT = (
+    "{name} calls it on paths with and without {lock}, as a condition says that is not followed"
+)
+_EITHER_MODE = "{name} holds {lock} for read or for write, as a condition says that is not followed"
 _INFEASIBLE = Judgement(Verdict.INFEASIBLE)
 
 
@@ -478,10 +535,8 @@ def _either_mode(edges: list[Edge]) -> list[Edge]:
     page it is, not which flag. No path is known on which the two disagree, so it is no violation;
     see fixtures/gfn-track-write/good_mode_follows_data.c.
     """
-    if not any(edge.verdict is Verdict.HELD for edge in edges):
-        return edges
     return [
-        edge._replace(verdict=Verdict.UNDECIDED)
+        edge._replace(verdict=Verdict.UNDECIDED, why=_EITHER_MODE)
         if edge.verdict is Verdict.BROKEN and not any(e.dropped for e in edge.evidence)
         else edge
         for edge in edges
@@ -496,11 +551,18 @@ def _parameter_object(datum: Expr | None) -> Expr | None:
     return place if place[0] == "p" else None
 
 
-def _is_known(context: Context, parents: dict[Context, tuple[Context, Edge] | None]) -> bool:
-    """Whether a context, or the same one under a weaker guard, has been asked already."""
-    if context in parents:
+class _Seen:
+    """Contexts that were asked, so that none is asked that one under a weaker guard covers."""
+
+    def __init__(self) -> None:
+        self._guards: dict[tuple[object, ...], list[frozenset[Condition]]] = {}
+
+    def add(self, context: Context) -> bool:
+        """Take a context in; whether it says anything new."""
+        key = (context.function, context.needs, context.datum, context.offered)
+        known = self._guards.setdefault(key, [])
+        guard = frozenset(context.guard)
+        if any(weaker <= guard for weaker in known):
+            return False
+        known.append(guard)
         return True
-    if not context.guard:
-        return False
-    weakest = msgspec.structs.replace(context, guard=())
-    return weakest in parents

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import NamedTuple
 
-from lockcheck.callgraph.effects import StoreEffects, keeps_zero, stored_field
+from lockcheck.callgraph.effects import keeps_zero, stored_field
 from lockcheck.facts.ir import UNKNOWN, Event, Expr, Function
+from lockcheck.lockstate.memory import Memory
 from lockcheck.lockstate.state import Since, State
 from lockcheck.lockstate.summary import Condition, Exit, Summary
 from lockcheck.lockstate.terms import (
@@ -76,7 +77,7 @@ class Oracle(NamedTuple):
     model: Callable[[str], FunctionModel | None]
     summary: Callable[[str], Summary]
     targets: Callable[[str, int], tuple[str, ...]]  # of an indirect call
-    effects: StoreEffects
+    memory: Memory
     is_zeroed: Callable[[str, tuple[Expr, ...]], bool]  # whether a callee's new object is zero
     is_new: Callable[[str, int], bool]  # whether a call returns an object nobody else knows
     publishes: Callable[[str, int, int, bool], bool]  # whether a call makes an argument known
@@ -133,7 +134,7 @@ class Solver:
     # -- fixpoint ------------------------------------------------------------------------------
 
     def _entry(self) -> State:
-        state = State(self._oracle.effects)
+        state = State(self._oracle.memory)
         for index, name in enumerate(self._function.params):
             state.env[("v", name)] = ("p", index)
         for kind, lock in self._function.contracts:
@@ -287,7 +288,7 @@ class Solver:
                     current.assign(address, value)
                     name = stored_field(address)
                     if name is not None:
-                        fields = self._oracle.effects.field(name)
+                        fields = self._oracle.memory.effects.field(name)
                         kept = keeps_zero(event[2], event[3])
                         current.note_stored(fields, 0 if kept else fields)
                     if event[3][0] == "l":
@@ -340,7 +341,7 @@ class Solver:
 
     def _sets_up(self, number: int) -> bool:
         """Whether a call may store to what it is given in ways that its effects do not tell."""
-        effects = self._oracle.effects
+        effects = self._oracle.memory.effects
         for target in self._oracle.targets(self._function.key, number):
             model = self._oracle.model(target)
             if model is None and (not effects.knows(target) or effects.counts(target)):
@@ -348,7 +349,7 @@ class Solver:
         return False
 
     def _note_effects(self, state: State, key: str) -> None:
-        effects = self._oracle.effects
+        effects = self._oracle.memory.effects
         state.note_stored(effects.of(key), effects.constructs(key) if state.zeroed else 0)
 
     def _name_result(self, key: str, state: State, args: tuple[Expr, ...], result: Expr) -> None:

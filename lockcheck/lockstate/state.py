@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from lockcheck.callgraph.effects import StoreEffects, stored_field
+from lockcheck.callgraph.effects import stored_field
 from lockcheck.facts.folding import binary, is_address, negate, unary
 from lockcheck.facts.ir import UNKNOWN, Expr
+from lockcheck.lockstate.memory import Memory
 from lockcheck.lockstate.terms import (
     FOUND,
     container,
@@ -58,19 +59,19 @@ class State:
 
     __slots__ = (
         "dropped",
-        "effects",
         "ended",
         "env",
         "facts",
         "held",
         "marks",
+        "memory",
         "shared",
         "stored",
         "zeroed",
     )
 
-    def __init__(self, effects: StoreEffects | None = None) -> None:
-        self.effects = effects
+    def __init__(self, memory: Memory | None = None) -> None:
+        self.memory = memory
         self.held: dict[Expr, Held] = {}
         self.dropped: dict[Expr, Held] = {}
         self.ended: dict[Expr, Held] = {}
@@ -92,7 +93,7 @@ class State:
         other.shared = self.shared
         other.stored = self.stored
         other.zeroed = self.zeroed
-        other.effects = self.effects
+        other.memory = self.memory
         return other
 
     def note_stored(self, fields: int, constructed: int) -> None:
@@ -114,14 +115,15 @@ class State:
     def _is_zero(self, address: Expr) -> bool:
         """Whether a place lies in a new object, in a field that was not stored to yet."""
         known = self.zeroed.get(object_root(address))
-        if known is None or self.effects is None:
+        if known is None or self.memory is None:
             return False
+        effects = self.memory.effects
         since, given = known
         while address[0] in ("f", "i"):
             name = address[2] if address[0] == "f" else ""
             if name in given:
                 return False
-            if name and not self.effects.is_counter(name) and since & self.effects.field(name):
+            if name and not effects.is_counter(name) and since & effects.field(name):
                 return False
             address = address[1]
         return True
@@ -188,6 +190,10 @@ class State:
             return UNKNOWN
         if self.zeroed and self._is_zero(address):
             return ("k", 0)
+        if head == "f" and self.memory is not None:
+            back = self.memory.leads_back(address)
+            if back is not None:
+                return back
         return self._known(("l", address))
 
     def _enclosing(self, address: Expr) -> Expr | None:

@@ -103,13 +103,13 @@ class EntryModel(msgspec.Struct, frozen=True):
         function, "name()" for functions that are called by name.
     what: who calls, for people.
     holds: what is held then; nothing else of the locks that the units know is.
-    unknown: whether more may be held than `holds` says, so that nothing can be concluded.
+    may_hold: patterns of locks that may be held beside those; "*" is any lock.
     """
 
     through: tuple[str, ...]
     what: str
     holds: tuple[EntryHeld, ...]
-    unknown: bool
+    may_hold: tuple[str, ...]
 
 
 class Models(msgspec.Struct, frozen=True):
@@ -119,6 +119,7 @@ class Models(msgspec.Struct, frozen=True):
     sections: sections that others imply, as terms: ("section", name, (implying, …)).
     aliases: variables and sparse's names that stand for a section → its term.
     entries: where control comes from outside, and what is held then; see EntryModel.
+    back_pointers: (field, fields): what a field points to is where its object was reached from.
     counters: fields whose stores do not make a branch's outcome stale (see callgraph.effects).
     """
 
@@ -130,6 +131,7 @@ class Models(msgspec.Struct, frozen=True):
     aliases: dict[str, Expr] = {}
     entries: tuple[EntryModel, ...] = ()
     counters: frozenset[str] = frozenset()
+    back_pointers: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def section(self, name: str) -> Expr:
         """The term of a section."""
@@ -153,7 +155,7 @@ _KEYS = frozenset(
 _TOP = frozenset(
     {
         "functions", "lock-records", "constants", "keep-alive-variables", "sections",
-        "section-names", "entry-points", "counters",
+        "section-names", "entry-points", "counters", "back-pointers",
     }
 )  # fmt: skip
 
@@ -169,6 +171,7 @@ def load_models() -> Models:
     aliases: dict[str, Expr] = {}
     entries: list[EntryModel] = []
     counters: list[str] = []
+    back: list[tuple[str, tuple[str, ...]]] = []
     for file in sorted(resources.files("lockcheck.models").joinpath("data").iterdir(), key=_name):
         if not file.name.endswith(".yaml"):
             continue
@@ -180,6 +183,9 @@ def load_models() -> Models:
             aliases[name] = ("section", section.string())
         entries.extend(_entry(item) for item in top.items("entry-points"))
         counters.extend(top.strings("counters"))
+        for item in top.items("back-pointers"):
+            item.only({"field", "through"})
+            back.append((item.required("field").string(), tuple(item.strings("through"))))
         for tag, kind in top.mapping("lock-records").items():
             lock_records[tag] = kind.one_of({EXCLUSIVE, SHARED, SECTION})
         keep_alive.extend(top.strings("keep-alive-variables"))
@@ -202,6 +208,7 @@ def load_models() -> Models:
         {name: sections.get(term[1], term) for name, term in aliases.items()},
         tuple(entries),
         frozenset(counters),
+        tuple(back),
     )
 
 
@@ -289,7 +296,7 @@ def _zeroes(item: Node | None) -> tuple[int, tuple[str, ...]] | None:
 
 
 def _entry(item: Node) -> EntryModel:
-    item.only({"through", "what", "holds", "unknown"})
+    item.only({"through", "what", "holds", "may-hold"})
     holds: list[EntryHeld] = []
     for held in item.items("holds"):
         if not held.is_mapping():
@@ -307,7 +314,7 @@ def _entry(item: Node) -> EntryModel:
         through=tuple(item.strings("through")),
         what=item.required("what").string(),
         holds=tuple(holds),
-        unknown=item.get("unknown") is not None,
+        may_hold=tuple(item.strings("may-hold")),
     )
 
 

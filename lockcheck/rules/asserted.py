@@ -64,8 +64,7 @@ class _Check:
         elif instance.unproved:
             outcome = Outcome.UNPROVED
             reason = "; ".join(why.text for why in instance.unproved)
-            own = self._words.has_no_caller(instance.function)
-            no_caller = own and all(why.gap is Gap.NO_CALLER for why in instance.unproved)
+            no_caller = all(why.gap is Gap.NO_CALLER for why in instance.unproved)
         return LedgerEntry(
             outcome=outcome,
             origin=instance.promise.origin,

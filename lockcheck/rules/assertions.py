@@ -134,7 +134,11 @@ class PromiseFinder:
         """A need for a lock in a function's own terms."""
         lock = strip_lock(lock, self._records)
         text = lock[1] if lock[0] == "section" else spell(lock, function.params)
-        return Need(lock, lock_class(lock) or "", mode, text, absent)
+        if lock[0] != "l" or lock[1][0] != "f":
+            return Need(lock, lock_class(lock) or "", mode, text, absent)
+        pointees = self._program.pointees(lock[1][2])
+        known = tuple(sorted(name for name in pointees if name))
+        return Need(lock, lock_class(lock) or "", mode, text, absent, known, len(known) != len(pointees) or not known)
 
     def _contracts(self, function: Function) -> Iterator[Promise]:
         for kind, lock in function.contracts:

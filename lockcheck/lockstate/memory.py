@@ -1,0 +1,54 @@
+"""What is known of memory besides the stores that were seen: effects of calls, and relations."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from lockcheck.callgraph.effects import StoreEffects
+from lockcheck.facts.ir import Expr
+from lockcheck.lockstate.terms import FOUND
+
+
+class Memory:
+    """Effects of a program's functions, and pointers that lead back (models of relations)."""
+
+    def __init__(
+        self, effects: StoreEffects, back_pointers: Iterable[tuple[str, tuple[str, ...]]]
+    ) -> None:
+        self.effects = effects
+        self._back: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+        for field, through in back_pointers:
+            self._back[field].append(through)
+
+    def leads_back(self, address: Expr) -> Expr | None:
+        """The object that a pointer stored at `address` is known to lead back to."""
+        if address[0] != "f":
+            return None
+        for through in self._back.get(address[2], ()):
+            base = _reached_from(address[1], through)
+            if base is not None:
+                return base
+        return None
+
+
+def _reached_from(term: Expr, through: tuple[str, ...]) -> Expr | None:
+    """The object from which `term` was reached by the fields `through`."""
+    if term[0] == "ap" and term[1] == FOUND:
+        term = _container(term[2], through[-1])
+    elif term[0] == "l":
+        term = term[1]
+    for field in reversed(through):
+        while term[0] == "i":
+            term = term[1]
+        if term[0] != "f" or term[2] != field:
+            return None
+        term = term[1]
+    return term
+
+
+def _container(term: Expr, field: str) -> Expr:
+    """The place of the container that something was looked up in."""
+    while term[0] in ("l", "f") and not (term[0] == "f" and term[2] == field):
+        term = term[1]
+    return term
