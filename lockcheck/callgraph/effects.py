@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Container, Mapping
 
 import networkx
@@ -49,6 +50,7 @@ class StoreEffects:
         self._sure: dict[str, FieldSet] = {}
         self._bits: dict[str, int] = {}
         self._masks: dict[str, FieldSet] = {}
+        self._values: dict[str, set[int | None]] = defaultdict(set)
         own: dict[str, FieldSet] = {}
         self._filled: dict[str, FieldSet] = {}  # stores of more than zero
         for key, function in functions.items():
@@ -80,11 +82,18 @@ class StoreEffects:
                     if name in self._counters:
                         name = _COUNTER
                     if name is not None:
+                        value = event[3]
+                        self._values[name].add(value[1] if value[0] == "k" else None)
                         bit = 1 << self._bits.setdefault(name, len(self._bits))
                         mask |= bit
                         if not keeps_zero(event[2], event[3]):
                             filled |= bit
         return mask, filled
+
+    def may_store(self, name: str, value: int) -> bool:
+        """Whether some store to a field may be of a value."""
+        known = self._values.get(name, ())
+        return None in known or value in known
 
     def knows(self, key: str) -> bool:
         """Whether a function was read."""

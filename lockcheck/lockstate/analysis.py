@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from lockcheck.callgraph.effects import stored_field
 from lockcheck.callgraph.program import Program
 from lockcheck.facts.folding import is_local
 from lockcheck.facts.ir import UNKNOWN, Expr, Function
@@ -337,15 +338,30 @@ class Analysis:
 
     # -- guards --------------------------------------------------------------------------------
 
-    def is_entry_value(self, state: State, term: Expr) -> bool:
-        """Whether a term still says what it said at entry: nothing it loads was stored since."""
+    def is_entry_value(self, state: State, term: Expr, fact: Fact | None = None) -> bool:
+        """Whether a term still says what it said at entry: nothing it loads was stored since.
+
+        fact: what is known of its value now, when all that is ever stored there is other than that,
+        nothing was.
+        """
         if not is_entry_term(term) or not is_small(term):
             return False
-        return not state.stored or not self.program.effects.read_by(term) & state.stored
+        effects = self.program.effects
+        stored = state.stored and effects.read_by(term) & state.stored
+        if not stored:
+            return True
+        if fact is None or fact.equal is None or term[0] != "l":
+            return False
+        name = stored_field(term[1])
+        return (
+            name is not None
+            and not effects.read_by(term[1]) & state.stored
+            and not effects.may_store(name, fact.equal)
+        )
 
     def entry_guard(self, state: State) -> tuple[Condition, ...]:
         """What branches have said so far about the values at entry, nearest to them first."""
-        return _guard(state, lambda term: self.is_entry_value(state, term))
+        return _guard(state, lambda term, fact: self.is_entry_value(state, term, fact))
 
 
 def _returned_calls(function: Function) -> set[int]:
@@ -392,10 +408,10 @@ def held_conditions(state: State) -> tuple[Condition, ...]:
     )
 
 
-def _guard(state: State, is_entry: Callable[[Expr], bool]) -> tuple[Condition, ...]:
+def _guard(state: State, is_entry: Callable[[Expr, Fact], bool]) -> tuple[Condition, ...]:
     found: list[tuple[int, str, Condition]] = []
     for term, fact in state.facts.items():
-        if root_of_value(term)[0] != "p" or not is_entry(term):
+        if root_of_value(term)[0] != "p" or not is_entry(term, fact):
             continue
         size = _size(term)
         if size > MAX_GUARD_DEPTH:

@@ -39,6 +39,7 @@ class Context(msgspec.Struct, frozen=True):
     datum: the parameter whose object is touched, None when it is no parameter's.
     offered: (lock, mode) held by pointers whose class callers know: `write_lock(l)`.
     opaque: whether the requirement also hangs on conditions that callers cannot be asked about.
+    part: the beginning of file names that the chain has committed to, of exclusive ones.
     """
 
     function: str
@@ -47,6 +48,7 @@ class Context(msgspec.Struct, frozen=True):
     guard: tuple[Condition, ...]
     offered: tuple[tuple[Expr, str], ...]
     opaque: bool
+    part: str = ""
 
 
 class Verdict(Enum):
@@ -176,6 +178,8 @@ class Checker:
         for need in needs:
             if need.term is not None and self._analysis.is_unshared(function, state, need.term):
                 return Judgement(Verdict.UNSHARED)  # the lock is in an object that nobody else knows
+            if not need.absent and self._is_last(state, need):
+                return Judgement(Verdict.UNSHARED, by_class=need.term is None)
             if need.absent:
                 if need.term is None:  # nobody can tell any more which lock it is
                     return Judgement(Verdict.HELD, by_class=True)
@@ -205,6 +209,27 @@ class Checker:
         if not open_needs:
             return Judgement(Verdict.BROKEN, (), tuple(evidence))
         return Judgement(Verdict.LIFTED, tuple(open_needs), tuple(evidence))
+
+    def _is_last(self, state: State, need: Need) -> bool:
+        """Whether a counter of the object that holds a lock is known to be zero.
+
+        The last reference is gone, so nobody else can reach the object.
+        """
+        effects = self._program.effects
+        for term, fact in state.facts.items():
+            if fact.equal != 0 or term[0] != "l" or term[1][0] != "f":
+                continue
+            if not effects.is_counter(term[1][2]):
+                continue
+            place, name = term[1], ""
+            while place[0] in ("f", "i"):
+                name = place[2] if place[0] == "f" else name
+                place = place[1]
+            if name.split(".", 1)[0] != need.lock_class.split(".", 1)[0]:
+                continue
+            if need.term is None or object_root(need.term) == place:
+                return True
+        return False
 
     def _is_absent(
         self,
@@ -260,7 +285,17 @@ class Checker:
             self._analysis.entry_guard(at.state),
             _offered(at.state),
             _is_opaque(at.state),
+            self.part(function),
         )
+
+    def part(self, function: str) -> str:
+        """Which of the exclusive sets of files a function belongs to, "" for none."""
+        file = self._program.functions[function].file
+        for group in self._program.models.exclusive:
+            for beginning in group:
+                if file.startswith(beginning):
+                    return beginning
+        return ""
 
     # -- callers -------------------------------------------------------------------------------
 
@@ -276,6 +311,9 @@ class Checker:
 
     def _ask(self, context: Context, site: CallSite) -> list[Edge]:
         found: dict[tuple[object, ...], Edge] = {}
+        part = self.part(site.caller)
+        if part and context.part and part != context.part:
+            return []
         for at in self._analysis.states_at(site.caller, site.call):
             said, above = self._ask_state(context, site, at)
             why = ""
@@ -376,6 +414,7 @@ class Checker:
             tuple(guard),
             (*(pair for pair in offered if _is_pointer(pair[0])), *_offered(state)),
             context.opaque or _is_opaque(state),
+            context.part or self.part(site.caller),
         )
         if said.verdict is Verdict.BROKEN:
             if any(self._is_met(edge) for edge in self.edges(above)):

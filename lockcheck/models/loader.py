@@ -120,6 +120,7 @@ class Models(msgspec.Struct, frozen=True):
     aliases: variables and sparse's names that stand for a section → its term.
     entries: where control comes from outside, and what is held then; see EntryModel.
     back_pointers: (field, fields): what a field points to is where its object was reached from.
+    exclusive: sets of file name beginnings of which only one is in use.
     counters: fields whose stores do not make a branch's outcome stale (see callgraph.effects).
     """
 
@@ -132,6 +133,7 @@ class Models(msgspec.Struct, frozen=True):
     entries: tuple[EntryModel, ...] = ()
     counters: frozenset[str] = frozenset()
     back_pointers: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    exclusive: tuple[tuple[str, ...], ...] = ()
 
     def section(self, name: str) -> Expr:
         """The term of a section."""
@@ -156,6 +158,7 @@ _TOP = frozenset(
     {
         "functions", "lock-records", "constants", "keep-alive-variables", "sections",
         "section-names", "entry-points", "counters", "back-pointers",
+        "exclusive",
     }
 )  # fmt: skip
 
@@ -172,6 +175,7 @@ def load_models() -> Models:
     entries: list[EntryModel] = []
     counters: list[str] = []
     back: list[tuple[str, tuple[str, ...]]] = []
+    exclusive: list[tuple[str, ...]] = []
     for file in sorted(resources.files("lockcheck.models").joinpath("data").iterdir(), key=_name):
         if not file.name.endswith(".yaml"):
             continue
@@ -183,6 +187,8 @@ def load_models() -> Models:
             aliases[name] = ("section", section.string())
         entries.extend(_entry(item) for item in top.items("entry-points"))
         counters.extend(top.strings("counters"))
+        for group in top.items("exclusive"):
+            exclusive.append(tuple(item.string() for item in group.elements()))
         for item in top.items("back-pointers"):
             item.only({"field", "through"})
             back.append((item.required("field").string(), tuple(item.strings("through"))))
@@ -209,6 +215,7 @@ def load_models() -> Models:
         tuple(entries),
         frozenset(counters),
         tuple(back),
+        tuple(exclusive),
     )
 
 
