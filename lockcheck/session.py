@@ -133,13 +133,13 @@ def _read(config: Config, commands: CommandSet, models: Models, progress: Progre
     hashes = FileHashes(overlay)
     store = None if config.cache is None else FactStore(Path(config.cache))
     jobs = [UnitJob(c.file, c.directory, c.arguments) for c in commands.commands]
-    common = (str(config.tree.root), *sorted(models.functions))
+    common = (str(config.tree.root),)
     keys = {job: unit_key((*common, job.file, job.directory, *job.arguments)) for job in jobs}
     progress.begin("units", len(jobs))
     facts: dict[str, UnitFacts] = {}
     if store is not None:
         for job in jobs:
-            known = store.load(keys[job], hashes)
+            known = store.load(keys[job], hashes, models.functions)
             if known is not None:
                 facts[job.file] = known
                 progress.advance(job.file)

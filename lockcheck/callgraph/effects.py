@@ -80,7 +80,7 @@ class StoreEffects:
                 if event[0] == "S":
                     name = stored_field(event[2])
                     if name in self._counters:
-                        name = _COUNTER
+                        name = None if keeps_zero(event[2], event[3]) else _COUNTER
                     if name is not None:
                         value = event[3]
                         self._values[name].add(value[1] if value[0] == "k" else None)

@@ -116,6 +116,7 @@ class UnitFacts(msgspec.Struct, frozen=True, eq=False):
     headers: files that were read, relative to the tree where they lie in it.
     errors: (file, line, message) of each error that clang reported.
     constants: values that header shims report, by the name that models use.
+    hidden: names of header functions that were not read because a model stands for them.
     plain: whether it compiles only without the conditions of assertions that the configuration
         leaves out.
     """
@@ -129,4 +130,5 @@ class UnitFacts(msgspec.Struct, frozen=True, eq=False):
     headers: tuple[str, ...]
     errors: tuple[tuple[str, int, str], ...]
     constants: dict[str, int]
+    hidden: tuple[str, ...] = ()
     plain: bool = False

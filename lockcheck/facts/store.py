@@ -11,7 +11,7 @@ import hashlib
 import marshal
 import sqlite3
 import sys
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import msgspec
 from lockcheck import __version__
 from lockcheck.facts.ir import Function, UnitFacts
 
-_SCHEMA = 1
+_SCHEMA = 2
 _FILE = f"facts-{_SCHEMA}.sqlite"
 _MAX_BYTES = 1 << 30
 
@@ -73,8 +73,12 @@ class FactStore:
         except (OSError, sqlite3.Error):
             self._db = None
 
-    def load(self, key: str, hashes: FileHashes) -> UnitFacts | None:
-        """The facts under a key, if the files they came from have not changed."""
+    def load(self, key: str, hashes: FileHashes, modelled: Container[str]) -> UnitFacts | None:
+        """The facts under a key, if what they came from has not changed.
+
+        modelled: names of the functions that models stand for; the facts must have been made with
+        the same ones among those that the unit reaches.
+        """
         if self._db is None:
             return None
         try:
@@ -84,7 +88,12 @@ class FactStore:
             files: Any = marshal.loads(row[0])
             if any(hashes.of(path) != content for path, content in files):
                 return None
-            return _decode(marshal.loads(row[1]))
+            facts = _decode(marshal.loads(row[1]))
+            if any(name not in modelled for name in facts.hidden):
+                return None
+            if any(key.split("@", 1)[0] in modelled for key in facts.needs):
+                return None
+            return facts
         except (sqlite3.Error, EOFError, ValueError, TypeError):
             return None
 

@@ -119,7 +119,7 @@ class LedgerEntry(msgspec.Struct, frozen=True):
     requirement: what has to be true there, in the names of that function.
     lock: the lock classes that are asked for.
     reason: why it is proved, which finding it is, or what would decide it.
-    no_caller: unproved only because nobody in the units calls the function, or one that leads to it.
+    no_caller: unproved only because nobody in the units calls the function, or one above it.
     """
 
     outcome: Outcome

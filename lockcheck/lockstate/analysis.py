@@ -9,12 +9,13 @@ import msgspec
 from lockcheck.callgraph.effects import stored_field
 from lockcheck.callgraph.program import Program
 from lockcheck.facts.folding import is_local
-from lockcheck.facts.ir import UNKNOWN, Expr, Function
+from lockcheck.facts.ir import UNKNOWN, Expr, Function, successors
 from lockcheck.lockstate.memory import Memory
 from lockcheck.lockstate.solver import At, Oracle, Return, Solved, Solver
 from lockcheck.lockstate.state import Fact, State
 from lockcheck.lockstate.summary import NO_SUMMARY, Condition, Exit, Summary
 from lockcheck.lockstate.terms import is_entry_term, is_small, lock_class, object_root, root
+from lockcheck.models.loader import FunctionModel
 
 MAX_GUARD = 8  # conditions that a guard keeps
 MAX_GUARD_DEPTH = 8  # nesting of a term in a guard
@@ -48,6 +49,7 @@ class Analysis:
         self._solved: dict[str, Solved] = {}
         self._summaries: dict[str, Summary] = {}
         self._in_progress: set[str] = set()
+        self._certain: dict[str, frozenset[int]] = {}
         self._helpers: dict[str, bool] = {}
         self._pure: dict[str, bool] = {}
         self._zeroed: dict[str, bool] = {}
@@ -100,9 +102,10 @@ class Analysis:
         if known is None:
             self._pure[key] = False  # recursion
             function = self.program.functions.get(key)
-            known = (
+            model = self.program.model(key)
+            known = (model is not None and model == FunctionModel(called=model.called)) or (
                 function is not None
-                and self.program.model(key) is None
+                and model is None
                 and 0 < len(function.params) <= _PURE_PARAMETERS
                 and len(function.blocks) <= _PURE_BLOCKS
                 and not function.loops
@@ -127,6 +130,14 @@ class Analysis:
             return model.query is not None
         function = self.program.functions.get(key)
         return function is not None and self.is_query_helper(function)
+
+    def is_certain(self, key: str, call: int) -> bool:
+        """Whether every way through a function makes a call."""
+        certain = self._certain.get(key)
+        if certain is None:
+            certain = _certain_calls(self.function(key))
+            self._certain[key] = certain
+        return call in certain
 
     # -- summaries -----------------------------------------------------------------------------
 
@@ -364,6 +375,33 @@ class Analysis:
         return _guard(state, lambda term, fact: self.is_entry_value(state, term, fact))
 
 
+def _certain_calls(function: Function) -> frozenset[int]:
+    """The calls in blocks that no way from the entry to a return leaves out."""
+    blocks = function.blocks
+    passed: dict[int, int] = {0: 1}  # block → bits of the blocks that all ways to it have passed
+    work = [0]
+    while work:
+        block = work.pop()
+        for successor in successors(blocks[block][1]):
+            known = passed.get(successor)
+            merged = passed[block] if known is None else known & passed[block]
+            merged |= 1 << successor
+            if merged != known:
+                passed[successor] = merged
+                work.append(successor)
+    always: int | None = None
+    for block, before in passed.items():
+        if blocks[block][1][0] == "ret":
+            always = before if always is None else always & before
+    return frozenset(
+        event[2]
+        for index, (events, _) in enumerate(blocks)
+        if (always or 0) >> index & 1
+        for event in events
+        if event[0] == "C"
+    )
+
+
 def _returned_calls(function: Function) -> set[int]:
     """Calls whose results a function may return, by way of local variables."""
     sources: dict[Expr, set[Expr]] = {}
@@ -439,7 +477,14 @@ def _size(term: Expr) -> int:
 def _conditions(term: Expr, fact: Fact) -> list[Condition]:
     if fact.equal is not None:
         return [Condition(term, ("k", fact.equal), True)]
-    return [Condition(term, ("k", number), False) for number in sorted(fact.differs)[:2]]
+    return [differs_from(term, fact.differs)]
+
+
+def differs_from(term: Expr, numbers: frozenset[int]) -> Condition:
+    """The condition that a value is none of some numbers."""
+    if len(numbers) == 1:
+        return Condition(term, ("k", *numbers), False)
+    return Condition(term, ("in", *sorted(numbers)), False)
 
 
 def _entry_lock(term: Expr) -> Expr:

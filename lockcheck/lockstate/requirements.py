@@ -15,7 +15,7 @@ import msgspec
 
 from lockcheck.callgraph.program import CallSite, Reach
 from lockcheck.facts.ir import Expr
-from lockcheck.lockstate.analysis import Analysis, root_of_value
+from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.entries import Entries, Incoming
 from lockcheck.lockstate.needs import Need, asserted, at_entry, could_meet, find, fits
 from lockcheck.lockstate.solver import At
@@ -27,6 +27,7 @@ from lockcheck.lockstate.terms import (
     object_root,
     strip_lock,
     substitute,
+    surely_different,
 )
 
 MAX_SIBLING_LEVELS = 4  # how far up it is looked for a caller that takes the lock
@@ -39,6 +40,8 @@ class Context(msgspec.Struct, frozen=True):
     datum: the parameter whose object is touched, None when it is no parameter's.
     offered: (lock, mode) held by pointers whose class callers know: `write_lock(l)`.
     opaque: whether the requirement also hangs on conditions that callers cannot be asked about.
+    conditional: whether some way through a function of the chain does not get to the place.
+    doubt: why the chain may not be possible, where something that is not followed decides that.
     part: the beginning of file names that the chain has committed to, of exclusive ones.
     """
 
@@ -49,6 +52,8 @@ class Context(msgspec.Struct, frozen=True):
     offered: tuple[tuple[Expr, str], ...]
     opaque: bool
     part: str = ""
+    conditional: bool = False
+    doubt: str = ""
 
 
 class Verdict(Enum):
@@ -177,9 +182,11 @@ class Checker:
         by_class: bool | None = None
         for need in needs:
             if need.term is not None and self._analysis.is_unshared(function, state, need.term):
-                return Judgement(Verdict.UNSHARED)  # the lock is in an object that nobody else knows
+                return Judgement(
+                    Verdict.UNSHARED
+                )  # the lock is in an object that nobody else knows
             if not need.absent and self._is_last(state, need):
-                return Judgement(Verdict.UNSHARED, by_class=need.term is None)
+                return Judgement(Verdict.UNSHARED, by_class=True)
             if need.absent:
                 if need.term is None:  # nobody can tell any more which lock it is
                     return Judgement(Verdict.HELD, by_class=True)
@@ -227,7 +234,8 @@ class Checker:
                 place = place[1]
             if name.split(".", 1)[0] != need.lock_class.split(".", 1)[0]:
                 continue
-            if need.term is None or object_root(need.term) == place:
+            named = ("f", place, need.lock_class)
+            if need.term is None or not surely_different(need.term, named):
                 return True
         return False
 
@@ -275,7 +283,12 @@ class Checker:
         return known
 
     def context(
-        self, function: str, at: At, needs: tuple[Need, ...], datum: Expr | None
+        self,
+        function: str,
+        at: At,
+        needs: tuple[Need, ...],
+        datum: Expr | None,
+        conditional: bool = False,
     ) -> Context:
         """The requirement at the entry of `function`, from its state where the need arises."""
         return Context(
@@ -286,6 +299,7 @@ class Checker:
             _offered(at.state),
             _is_opaque(at.state),
             self.part(function),
+            conditional,
         )
 
     def part(self, function: str) -> str:
@@ -316,13 +330,12 @@ class Checker:
             return []
         for at in self._analysis.states_at(site.caller, site.call):
             said, above = self._ask_state(context, site, at)
-            why = ""
-            if said.verdict is Verdict.LIFTED and self._is_construction(context, site, at):
-                said, above, why = Judgement(Verdict.UNDECIDED), None, _SETS_UP
+            if above is not None and self._is_construction(context, site, at):
+                above = _doubted(above, _SETS_UP)
             if said.verdict is not Verdict.INFEASIBLE:
                 edge = Edge(
                     site.caller, site.call, site.loc, site.slot,
-                    said.verdict, above, said.evidence, said.by_class, why,
+                    said.verdict, above, said.evidence, said.by_class,
                 )  # fmt: skip
                 found.setdefault((said.verdict, above, said.by_class), edge)
         edges = list(found.values())
@@ -340,14 +353,12 @@ class Checker:
         What the set-up has stored into the object so far is not followed, so neither is whether
         the conditions can hold; see fixtures/lock-assertion/good_new_object_conditions.c.
         """
-        if self._trusting:
+        if self._trusting or not context.conditional:
             return False
-        conditional = {root_of_value(condition.term) for condition in context.guard}
         return any(
-            ("p", index) in conditional
-            and term[0] == "c"
-            and self._analysis.is_unshared(site.caller, at.state, term)
-            for index, term in enumerate(at.terms[1:])
+            term in at.state.zeroed
+            or (term[0] == "c" and self._analysis.is_unshared(site.caller, at.state, term))
+            for term in at.terms[1:]
         )
 
     def _unless_conditional(self, site: CallSite, edge: Edge) -> Edge:
@@ -359,7 +370,9 @@ class Checker:
             return edge
         if any(e.dropped for e in edge.evidence) or self._has_failed_try(site):
             return edge
-        return edge._replace(verdict=Verdict.UNDECIDED, above=None, why=_WITH_AND_WITHOUT)
+        if edge.above is not None:
+            return edge._replace(above=_doubted(edge.above, _WITH_AND_WITHOUT))
+        return edge._replace(verdict=Verdict.UNDECIDED, why=_WITH_AND_WITHOUT)
 
     def _has_failed_try(self, site: CallSite) -> bool:
         """Whether a caller makes conditional attempts at locks before a call."""
@@ -415,6 +428,8 @@ class Checker:
             (*(pair for pair in offered if _is_pointer(pair[0])), *_offered(state)),
             context.opaque or _is_opaque(state),
             context.part or self.part(site.caller),
+            context.conditional or not self._analysis.is_certain(site.caller, site.call),
+            context.doubt,
         )
         if said.verdict is Verdict.BROKEN:
             if any(self._is_met(edge) for edge in self.edges(above)):
@@ -465,7 +480,9 @@ class Checker:
             for edge in self.edges(context):
                 held = held or edge.verdict is Verdict.HELD
                 by_class = by_class or edge.by_class
-                if edge.verdict is Verdict.BROKEN:
+                if edge.verdict is Verdict.BROKEN and context.doubt:
+                    unproved.append(Reason(Gap.CONDITION, context.doubt))
+                elif edge.verdict is Verdict.BROKEN:
                     violations.append(self._violation(parents, context, edge, below, ""))
                 elif edge.verdict is Verdict.UNDECIDED:
                     unproved.append(self.undecided(edge))
@@ -509,7 +526,9 @@ class Checker:
         if key in self._unshared.callbacks:
             return
         entry = self._entries.judge(key, context.needs)
-        if entry.incoming is Incoming.FAILED:
+        if entry.incoming is Incoming.FAILED and context.doubt:
+            unproved.append(Reason(Gap.CONDITION, context.doubt))
+        elif entry.incoming is Incoming.FAILED:
             violations.append(self._violation(parents, context, None, below, entry.text))
         elif entry.incoming is Incoming.UNKNOWN:
             unproved.append(Reason(Gap.UNKNOWN_CALLER, entry.text))
@@ -590,6 +609,15 @@ def _parameter_object(datum: Expr | None) -> Expr | None:
     return place if place[0] == "p" else None
 
 
+def _doubted(context: Context, why: str) -> Context:
+    """A context whose chain may not be possible; the first doubt is kept."""
+    if context.doubt:
+        return context
+    lock = context.needs[0].text if context.needs else "the lock"
+    name = context.function.split("@", 1)[0]
+    return msgspec.structs.replace(context, doubt=why.format(name=f"{name}()", lock=lock))
+
+
 class _Seen:
     """Contexts that were asked, so that none is asked that one under a weaker guard covers."""
 
@@ -598,7 +626,7 @@ class _Seen:
 
     def add(self, context: Context) -> bool:
         """Take a context in; whether it says anything new."""
-        key = (context.function, context.needs, context.datum, context.offered)
+        key = (context.function, context.needs, context.datum, context.offered, context.doubt)
         known = self._guards.setdefault(key, [])
         guard = frozenset(context.guard)
         if any(weaker <= guard for weaker in known):

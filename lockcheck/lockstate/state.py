@@ -272,6 +272,8 @@ class State:
         return True if 0 in fact.differs else None
 
     def _equal(self, a: Expr, b: Expr) -> bool | None:
+        if b[0] == "in":
+            return self._is_one_of(a, b[1:])
         if a[0] == "k":
             a, b = b, a
         if a[0] == "held" and b[0] == "k":
@@ -295,6 +297,16 @@ class State:
             return True
         return None
 
+    def _is_one_of(self, term: Expr, numbers: tuple[int, ...]) -> bool | None:
+        if term[0] == "k":
+            return term[1] in numbers
+        fact = self.facts.get(term)
+        if fact is None:
+            return None
+        if fact.equal is not None:
+            return fact.equal in numbers
+        return False if fact.differs.issuperset(numbers) else None
+
     def assume(self, term: Expr, truth: bool) -> None:
         """Note the outcome of a branch."""
         head = term[0]
@@ -307,6 +319,10 @@ class State:
                 a, b = b, a
             if b[0] == "k":
                 self._constrain(a, b[1], truth == (term[1] == "=="))
+                return
+            if b[0] == "in":
+                for number in b[1:] if truth != (term[1] == "==") else ():
+                    self._constrain(a, number, False)
                 return
         if term == UNKNOWN or head == "k":
             return

@@ -8,7 +8,10 @@ from lockcheck.facts.ir import Expr
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """A condition over entry terms: `term == value` or `term != value`; value is "k" or "fn"."""
+    """A condition over entry terms: `term == value` or `term != value`.
+
+    value: ("k", number), ("fn", key), or ("in", number, …) for any of some numbers.
+    """
 
     term: Expr
     value: Expr

@@ -23,7 +23,7 @@ from lockcheck.facts.ir import UNKNOWN, Expr
 
 MAX_SIZE = 48  # nodes of a term that is still followed
 FOUND = "(found)"  # ("ap", FOUND, value): what is looked up in a container, none if value is zero
-_LEAVES = frozenset({"v", "g", "k", "fn", "c", "u", "p", "phi", "section", "class", "off"})
+_LEAVES = frozenset({"v", "g", "k", "in", "fn", "c", "u", "p", "phi", "section", "class", "off"})
 
 
 def field(base: Expr, name: str) -> Expr:

@@ -42,6 +42,7 @@ class UnitLowering:
         self._decls = Declarations(reader, parsed.handle, parsed.file, root, parsed.directory)
         self._queue: list[FunctionDecl] = []
         self._needs: dict[str, None] = {}
+        self._hidden: dict[str, None] = {}
         self._by_name: dict[str, Any] | None = None
         self._top: list[Any] = []
         self._initialisers: list[tuple[Expr, Expr]] = []
@@ -74,6 +75,7 @@ class UnitLowering:
             headers=self._parsed.headers,
             errors=self._parsed.errors,
             constants=self._constants(),
+            hidden=tuple(self._hidden),
         )
 
     def _constants(self) -> dict[str, int]:
@@ -116,6 +118,7 @@ class UnitLowering:
     def _reach(self, decl: FunctionDecl) -> None:
         """A header function is referred to: lower it, once per run."""
         if decl.name in self._opaque:
+            self._hidden[decl.name] = None
             return
         self._needs[decl.key] = None
         if decl.key not in self._lowered:

@@ -138,7 +138,15 @@ class PromiseFinder:
             return Need(lock, lock_class(lock) or "", mode, text, absent)
         pointees = self._program.pointees(lock[1][2])
         known = tuple(sorted(name for name in pointees if name))
-        return Need(lock, lock_class(lock) or "", mode, text, absent, known, len(known) != len(pointees) or not known)
+        return Need(
+            lock,
+            lock_class(lock) or "",
+            mode,
+            text,
+            absent,
+            known,
+            len(known) != len(pointees) or not known,
+        )
 
     def _contracts(self, function: Function) -> Iterator[Promise]:
         for kind, lock in function.contracts:
@@ -201,7 +209,9 @@ class AssertionAnalysis:
                     own.evidence = said.evidence
                 if said.verdict is not Verdict.LIFTED:
                     continue
-                context = self._checker.context(promise.function, at, said.open_needs, None)
+                context = self._checker.context(
+                    promise.function, at, said.open_needs, None, self._is_conditional(promise)
+                )
                 own.evidence = own.evidence or said.evidence
             own.needs = own.needs or needs
             if is_header:
@@ -212,6 +222,14 @@ class AssertionAnalysis:
             yield own.instance()
         for gathered in by_caller.values():
             yield gathered.instance()
+
+    def _is_conditional(self, promise: Promise) -> bool:
+        """Whether some way through the function does not get to the assertion."""
+        return not any(
+            self._analysis.is_certain(promise.function, number)
+            for number, call in self._program.calls[promise.function].items()
+            if call.event[1] == promise.loc
+        )
 
     def _take(self, gathered: _Gathered, context: Context, below: tuple[Edge, ...]) -> None:
         outcome = self._checker.decide(context, below)
