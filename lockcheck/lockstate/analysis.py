@@ -19,6 +19,7 @@ from lockcheck.models.loader import FunctionModel
 
 MAX_GUARD = 8  # conditions that a guard keeps
 MAX_GUARD_DEPTH = 8  # nesting of a term in a guard
+_NO_ENTRY_VALUE = -1
 _PURE_PARAMETERS = 3
 _PURE_BLOCKS = 16
 _SMALL = 8  # blocks of a function whose result is worth following
@@ -49,6 +50,7 @@ class Analysis:
         self._solved: dict[str, Solved] = {}
         self._summaries: dict[str, Summary] = {}
         self._in_progress: set[str] = set()
+        self._reads: dict[Expr, int] = {}  # term → fields that it is loaded from
         self._certain: dict[str, frozenset[int]] = {}
         self._helpers: dict[str, bool] = {}
         self._pure: dict[str, bool] = {}
@@ -355,11 +357,15 @@ class Analysis:
         fact: what is known of its value now, when all that is ever stored there is other than that,
         nothing was.
         """
-        if not is_entry_term(term) or not is_small(term):
-            return False
         effects = self.program.effects
-        stored = state.stored and effects.read_by(term) & state.stored
-        if not stored:
+        reads = self._reads.get(term)
+        if reads is None:
+            is_entry = is_entry_term(term) and is_small(term)
+            reads = effects.read_by(term) if is_entry else _NO_ENTRY_VALUE
+            self._reads[term] = reads
+        if reads == _NO_ENTRY_VALUE:
+            return False
+        if not reads & state.stored:
             return True
         if fact is None or fact.equal is None or term[0] != "l":
             return False

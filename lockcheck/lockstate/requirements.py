@@ -8,151 +8,32 @@ comes from outside. Guards travel along: a caller that contradicts one is not a 
 from __future__ import annotations
 
 from collections import deque
-from enum import Enum
-from typing import NamedTuple
 
 import msgspec
 
 from lockcheck.callgraph.program import CallSite, Reach
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.callview import CallView, is_pointer, parameter_object
 from lockcheck.lockstate.entries import Entries, Incoming
-from lockcheck.lockstate.needs import Need, asserted, at_entry, could_meet, find, fits
+from lockcheck.lockstate.judging import Judge
+from lockcheck.lockstate.needs import Need, at_entry, could_meet
 from lockcheck.lockstate.solver import At
-from lockcheck.lockstate.state import Held, State
 from lockcheck.lockstate.summary import Condition
-from lockcheck.lockstate.terms import (
-    is_entry_term,
-    lock_class,
-    object_root,
-    strip_lock,
-    substitute,
-    surely_different,
+from lockcheck.lockstate.verdicts import (
+    Context,
+    Edge,
+    Gap,
+    Judgement,
+    Outcome,
+    Reason,
+    Unshared,
+    Verdict,
+    Violation,
 )
 
 MAX_SIBLING_LEVELS = 4  # how far up it is looked for a caller that takes the lock
 MAX_NODES = 4000  # function contexts looked at for one obligation
-
-
-class Context(msgspec.Struct, frozen=True):
-    """A requirement at the entry of one function: one of `needs`, whenever `guard` holds.
-
-    datum: the parameter whose object is touched, None when it is no parameter's.
-    offered: (lock, mode) held by pointers whose class callers know: `write_lock(l)`.
-    opaque: whether the requirement also hangs on conditions that callers cannot be asked about.
-    conditional: whether some way through a function of the chain does not get to the place.
-    doubt: why the chain may not be possible, where something that is not followed decides that.
-    part: the beginning of file names that the chain has committed to, of exclusive ones.
-    """
-
-    function: str
-    needs: tuple[Need, ...]
-    datum: Expr | None
-    guard: tuple[Condition, ...]
-    offered: tuple[tuple[Expr, str], ...]
-    opaque: bool
-    part: str = ""
-    conditional: bool = False
-    doubt: str = ""
-
-
-class Verdict(Enum):
-    """What a place says of a requirement."""
-
-    HELD = "held"
-    UNSHARED = "unshared"  # nobody else can see the object yet, or any more
-    LIFTED = "lifted"  # the caller has to say
-    BROKEN = "broken"  # no caller can mend it: wrong mode, or dropped here
-    UNDECIDED = "undecided"  # held in either mode, and data that we do not follow decides which
-    INFEASIBLE = "infeasible"
-
-
-class Judgement(NamedTuple):
-    """What a place says of needs.
-
-    open_needs: those that callers may still meet. by_class: the lock that meets them was known by
-    its class only.
-    """
-
-    verdict: Verdict
-    open_needs: tuple[Need, ...] = ()
-    evidence: tuple[Evidence, ...] = ()
-    by_class: bool = False
-
-
-class Evidence(NamedTuple):
-    """A lock event that explains a verdict: held in the wrong mode, or dropped, in `function`."""
-
-    need: Need
-    held: Held
-    dropped: bool
-    function: str
-
-
-class Edge(NamedTuple):
-    """What one caller says of a context."""
-
-    caller: str
-    call: int
-    loc: int
-    slot: str | None
-    verdict: Verdict
-    above: Context | None  # for LIFTED
-    evidence: tuple[Evidence, ...]
-    by_class: bool = False  # for HELD
-    why: str = ""  # for UNDECIDED: what decides
-
-
-class Violation(NamedTuple):
-    """A path on which a requirement is not met. `path` goes from the obligation's function up.
-
-    context: the context of the obligation's own function.
-    path: edges, innermost first; the last one is BROKEN, or its caller is an entry point.
-    siblings: for each edge, whether another caller of the same function met the requirement.
-    """
-
-    path: tuple[Edge, ...]
-    siblings: tuple[bool, ...]
-    evidence: tuple[Evidence, ...]
-    entry: str  # how control gets to the outermost function, "" where a caller breaks it
-
-
-class Gap(Enum):
-    """Why an obligation could not be decided."""
-
-    NO_CALLER = "no caller"
-    UNKNOWN_CALLER = "unknown caller"
-    CONDITION = "condition"
-    BUDGET = "budget"
-
-
-class Reason(NamedTuple):
-    """A gap in words: what would have to be known."""
-
-    gap: Gap
-    text: str
-
-
-class Outcome(NamedTuple):
-    """How an obligation ended. No violation and no reason: it is proved."""
-
-    violations: tuple[Violation, ...]
-    unproved: tuple[Reason, ...]
-    held: bool  # some caller meets it with the lock
-    by_class: bool = False  # the proof rests on the class of a lock somewhere
-
-
-class Unshared(msgspec.Struct, frozen=True):
-    """When nobody but the running function can reach an object (data of a rule).
-
-    until: functions that make it known to others; a function that calls one of them has it to
-        itself up to that call. after: functions that take it back. callbacks: functions that are
-        called while the object is being set up or torn down.
-    """
-
-    until: frozenset[str] = frozenset()
-    after: frozenset[str] = frozenset()
-    callbacks: frozenset[str] = frozenset()
 
 
 class Checker:
@@ -165,122 +46,11 @@ class Checker:
         self._entries = Entries(analysis.program, trusting)
         self._trusting = trusting
         self._unshared = unshared
+        self._judge = Judge(analysis, unshared)
+        self.judge = self._judge.judge
+        self._views: dict[int, CallView] = {}  # by the identity of states that the analysis keeps
         self._edges: dict[Context, list[Edge]] = {}
-        self._publishers: dict[str, bool] = {}
         self._met: dict[tuple[Context, int], bool] = {}
-
-    # -- one place -----------------------------------------------------------------------------
-
-    def judge(
-        self, function: str, state: State, needs: tuple[Need, ...], datum: Expr | None
-    ) -> Judgement:
-        """What a state says of needs in its own names: any one of them will do."""
-        if self._is_unshared(function, state, datum):
-            return Judgement(Verdict.UNSHARED)
-        open_needs: list[Need] = []
-        evidence: list[Evidence] = []
-        by_class: bool | None = None
-        for need in needs:
-            if need.term is not None and self._analysis.is_unshared(function, state, need.term):
-                return Judgement(
-                    Verdict.UNSHARED
-                )  # the lock is in an object that nobody else knows
-            if not need.absent and self._is_last(state, need):
-                return Judgement(Verdict.UNSHARED, by_class=True)
-            if need.absent:
-                if need.term is None:  # nobody can tell any more which lock it is
-                    return Judgement(Verdict.HELD, by_class=True)
-                if self._is_absent(function, state, need, open_needs, evidence):
-                    return Judgement(Verdict.HELD)
-                continue
-            match = find(state.held, need)
-            if match is not None and not fits(match.held.mode, need.mode):
-                evidence.append(Evidence(need, match.held, False, function))
-                continue
-            match = match or asserted(state, need)
-            if match is not None:
-                if match.exact:
-                    return Judgement(Verdict.HELD)
-                by_class = True
-                continue
-            dropped = find(state.dropped, need)
-            if dropped is not None and fits(dropped.held.mode, need.mode):
-                evidence.append(Evidence(need, dropped.held, True, function))
-                continue
-            ended = find(state.ended, need)
-            if ended is not None:
-                evidence.append(Evidence(need, ended.held, True, function))
-            open_needs.append(need)
-        if by_class:
-            return Judgement(Verdict.HELD, by_class=True)
-        if not open_needs:
-            return Judgement(Verdict.BROKEN, (), tuple(evidence))
-        return Judgement(Verdict.LIFTED, tuple(open_needs), tuple(evidence))
-
-    def _is_last(self, state: State, need: Need) -> bool:
-        """Whether a counter of the object that holds a lock is known to be zero.
-
-        The last reference is gone, so nobody else can reach the object.
-        """
-        effects = self._program.effects
-        for term, fact in state.facts.items():
-            if fact.equal != 0 or term[0] != "l" or term[1][0] != "f":
-                continue
-            if not effects.is_counter(term[1][2]):
-                continue
-            place, name = term[1], ""
-            while place[0] in ("f", "i"):
-                name = place[2] if place[0] == "f" else name
-                place = place[1]
-            if name.split(".", 1)[0] != need.lock_class.split(".", 1)[0]:
-                continue
-            named = ("f", place, need.lock_class)
-            if need.term is None or not surely_different(need.term, named):
-                return True
-        return False
-
-    def _is_absent(
-        self,
-        function: str,
-        state: State,
-        need: Need,
-        open_needs: list[Need],
-        evidence: list[Evidence],
-    ) -> bool:
-        """Whether a lock that must not be held is not; else what is left to ask, or says why.
-
-        UNSOUND: only the same instance counts as held; a lock of its class may be another one.
-        """
-        assert need.term is not None
-        match = find(state.held, need)
-        if match is not None and match.exact and fits(match.held.mode, need.mode):
-            evidence.append(Evidence(need, match.held, False, function))
-            return False
-        if state.holds(("held", need.term, need.mode)) is False:
-            return True
-        if need.term[0] == "section" and find(state.dropped, need) is not None:
-            return True  # UNSOUND: it leaves its caller's section; that may have been entered twice
-        open_needs.append(need)
-        return False
-
-    def _is_unshared(self, function: str, state: State, datum: Expr | None) -> bool:
-        marks = {mark.split("@", 1)[0] for mark in state.marks}
-        if marks & self._unshared.after:
-            return True
-        if self._publishes(function) and not marks & self._unshared.until:
-            return True
-        return datum is not None and self._analysis.is_unshared(function, state, datum)
-
-    def _publishes(self, function: str) -> bool:
-        known = self._publishers.get(function)
-        if known is None:
-            known = any(
-                target.split("@", 1)[0] in self._unshared.until
-                for call in self._program.calls[function].values()
-                for target in call.targets
-            )
-            self._publishers[function] = known
-        return known
 
     def context(
         self,
@@ -291,13 +61,14 @@ class Checker:
         conditional: bool = False,
     ) -> Context:
         """The requirement at the entry of `function`, from its state where the need arises."""
+        view = CallView(self._analysis, at)
         return Context(
             function,
             tuple(at_entry(need) for need in needs),
-            _parameter_object(datum),
-            self._analysis.entry_guard(at.state),
-            _offered(at.state),
-            _is_opaque(at.state),
+            parameter_object(datum),
+            view.guard,
+            view.offered,
+            view.opaque,
             self.part(function),
             conditional,
         )
@@ -383,50 +154,49 @@ class Checker:
                     return True
         return False
 
+    def _view(self, site: CallSite, at: At) -> CallView:
+        view = self._views.get(id(at))
+        if view is None:
+            view = CallView(self._analysis, at)
+            self._views[id(at)] = view
+        return view
+
     def _ask_state(
         self, context: Context, site: CallSite, at: At
     ) -> tuple[Judgement, Context | None]:
-        state, callee, args = at.state, at.terms[0], at.terms[1:]
+        view = self._view(site, at)
         guard: list[Condition] = []
         if site.slot is not None:
-            target: Expr = ("fn", context.function)
-            if callee[0] == "fn":
-                if callee != target and callee[1] in self._program.functions:
-                    return _INFEASIBLE, None
-            elif self._analysis.is_entry_value(state, callee):
-                guard.append(Condition(callee, target, True))
-        for condition in context.guard:
-            term = substitute(condition.term, args)
-            if term is None:
-                continue
-            term = state.evaluate(term)
-            truth = state.decide(("o", "==", term, condition.value))
-            if truth is None:
-                if self._analysis.is_entry_value(state, term):
-                    guard.append(Condition(term, condition.value, condition.equal))
-            elif truth != condition.equal:
+            through = view.through(context.function)
+            if through is False:
                 return _INFEASIBLE, None
-        needs = tuple(self._rename(need, args, state) for need in context.needs)
-        datum = None if context.datum is None else substitute(context.datum, args)
-        if datum is not None:
-            datum = state.evaluate(datum)
-        offered = self._rename_offered(context, args, state)
+            if through is not None:
+                guard.append(through)
+        for condition in context.guard:
+            lifted = view.lift(condition)
+            if lifted is False:
+                return _INFEASIBLE, None
+            if lifted is not None:
+                guard.append(lifted)
+        needs = tuple(view.rename(need) for need in context.needs)
+        datum = None if context.datum is None else view.evaluate(context.datum)
+        offered = view.rename_offered(context.offered)
         if any(could_meet(lock, mode, need) for lock, mode in offered for need in needs):
             return Judgement(Verdict.HELD), None
-        said = self.judge(site.caller, state, needs, datum)
+        said = self._judge.judge(site.caller, at.state, needs, datum)
         open_needs = said.open_needs
         if said.verdict is Verdict.BROKEN and all(e.dropped for e in said.evidence):
             open_needs = needs  # whether there was a lock to drop, its callers say
         elif said.verdict is not Verdict.LIFTED:
             return said, None
-        guard.extend(c for c in self._analysis.entry_guard(state) if c not in guard)
+        guard.extend(c for c in view.guard if c not in guard)
         above = Context(
             site.caller,
             tuple(at_entry(need) for need in open_needs),
-            _parameter_object(datum),
+            parameter_object(datum),
             tuple(guard),
-            (*(pair for pair in offered if _is_pointer(pair[0])), *_offered(state)),
-            context.opaque or _is_opaque(state),
+            (*(pair for pair in offered if is_pointer(pair[0])), *view.offered),
+            context.opaque or view.opaque,
             context.part or self.part(site.caller),
             context.conditional or not self._analysis.is_certain(site.caller, site.call),
             context.doubt,
@@ -436,27 +206,6 @@ class Checker:
                 return said, None
             return Judgement(Verdict.LIFTED), above
         return said, above
-
-    def _rename_offered(
-        self, context: Context, args: tuple[Expr, ...], state: State
-    ) -> list[tuple[Expr, str]]:
-        renamed: list[tuple[Expr, str]] = []
-        for lock, mode in context.offered:
-            term = substitute(lock, args)
-            if term is not None:
-                term = strip_lock(state.evaluate(term), self._program.models.lock_records)
-                renamed.append((term, mode))
-        return renamed
-
-    def _rename(self, need: Need, args: tuple[Expr, ...], state: State) -> Need:
-        if need.term is None:
-            return need
-        term = substitute(need.term, args)
-        if term is not None:
-            term = strip_lock(state.evaluate(term), self._program.models.lock_records)
-        if term is not None and need.lock_class == "":
-            return msgspec.structs.replace(need, term=term, lock_class=lock_class(term) or "")
-        return msgspec.structs.replace(need, term=term)
 
     # -- the whole way up ----------------------------------------------------------------------
 
@@ -572,20 +321,6 @@ _EITHER_MODE = "{name} holds {lock} for read or for write, as a condition says t
 _INFEASIBLE = Judgement(Verdict.INFEASIBLE)
 
 
-def _is_pointer(lock: Expr) -> bool:
-    """Whether a lock is known only as a pointer that the caller gave."""
-    return lock_class(lock) is None and is_entry_term(lock)
-
-
-def _offered(state: State) -> tuple[tuple[Expr, str], ...]:
-    return tuple((lock, held.mode) for lock, held in state.held.items() if _is_pointer(lock))
-
-
-def _is_opaque(state: State) -> bool:
-    """Whether branches on the way depended on more than the values at entry."""
-    return any(not is_entry_term(term) for term in state.facts if term[0] != "held")
-
-
 def _either_mode(edges: list[Edge]) -> list[Edge]:
     """One call made with the lock held for write on some paths and for read on others.
 
@@ -599,14 +334,6 @@ def _either_mode(edges: list[Edge]) -> list[Edge]:
         else edge
         for edge in edges
     ]
-
-
-def _parameter_object(datum: Expr | None) -> Expr | None:
-    """The parameter in whose object a place lies: what callers can say is shared or not."""
-    if datum is None:
-        return None
-    place = object_root(datum)
-    return place if place[0] == "p" else None
 
 
 def _doubted(context: Context, why: str) -> Context:

@@ -9,7 +9,7 @@ from lockcheck.findings.fingerprint import fingerprint
 from lockcheck.findings.model import Finding, LedgerEntry, Location, Outcome, Step, StepKind
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.needs import Need
-from lockcheck.lockstate.requirements import Gap, Violation
+from lockcheck.lockstate.verdicts import Gap, Violation
 from lockcheck.models.loader import ANY, READ, SECTION, SHARED
 from lockcheck.rules.assertions import AssertionAnalysis, Instance
 from lockcheck.rules.evidence import Evidencer, name_of, proof_text

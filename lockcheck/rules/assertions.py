@@ -14,8 +14,11 @@ from typing import NamedTuple
 from lockcheck.facts.ir import Expr, Function
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.needs import Need
-from lockcheck.lockstate.requirements import (
-    Checker,
+from lockcheck.lockstate.requirements import Checker
+from lockcheck.lockstate.solver import At
+from lockcheck.lockstate.state import State
+from lockcheck.lockstate.terms import lock_class, spell, strip_lock
+from lockcheck.lockstate.verdicts import (
     Context,
     Edge,
     Evidence,
@@ -24,9 +27,6 @@ from lockcheck.lockstate.requirements import (
     Verdict,
     Violation,
 )
-from lockcheck.lockstate.solver import At
-from lockcheck.lockstate.state import State
-from lockcheck.lockstate.terms import lock_class, spell, strip_lock
 from lockcheck.models.loader import ANY, SECTION
 
 MAX_WRAPPERS = 6  # header functions around an assertion that are taken apart by their callers

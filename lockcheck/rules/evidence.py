@@ -7,8 +7,8 @@ from collections import deque
 from lockcheck.callgraph.program import Program, Reach
 from lockcheck.facts.ir import unpack
 from lockcheck.findings.model import Location, Step, StepKind
-from lockcheck.lockstate.requirements import Edge, Evidence, Verdict, Violation
 from lockcheck.lockstate.terms import spell
+from lockcheck.lockstate.verdicts import Edge, Evidence, Verdict, Violation
 from lockcheck.models.loader import READ, SECTION, SHARED
 
 

@@ -20,16 +20,9 @@ from lockcheck.findings.model import (
 )
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.needs import Need
-from lockcheck.lockstate.requirements import (
-    Checker,
-    Edge,
-    Evidence,
-    Reason,
-    Unshared,
-    Verdict,
-    Violation,
-)
+from lockcheck.lockstate.requirements import Checker
 from lockcheck.lockstate.terms import strip_lock
+from lockcheck.lockstate.verdicts import Edge, Evidence, Reason, Unshared, Verdict, Violation
 from lockcheck.models.loader import ANY, EXCLUSIVE, READ
 from lockcheck.rules.accesses import Access, AccessFinder
 from lockcheck.rules.evidence import Evidencer, name_of, proof_text

@@ -1,0 +1,123 @@
+"""A state at a call, as what callees ask is seen there.
+
+The same conditions and needs come up from many contexts: each is looked at once for a state.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from lockcheck.facts.ir import Expr
+from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.needs import Need
+from lockcheck.lockstate.solver import At
+from lockcheck.lockstate.summary import Condition
+from lockcheck.lockstate.terms import (
+    is_entry_term,
+    lock_class,
+    object_root,
+    strip_lock,
+    substitute,
+)
+
+Lifted = Condition | Literal[False] | None  # what is left to ask; False: it cannot hold
+
+
+class CallView:
+    """What a callee's terms are in its caller.
+
+    guard: what branches have said so far about the values at entry.
+    offered: locks that are held by a pointer whose class callers know.
+    opaque: whether branches on the way depended on more than the values at entry.
+    """
+
+    def __init__(self, analysis: Analysis, at: At) -> None:
+        self._analysis = analysis
+        self._records = analysis.program.models.lock_records
+        self._at = at
+        self._lifted: dict[Condition, Lifted] = {}
+        self._renamed: dict[Need, Need] = {}
+        state = at.state
+        self.guard = analysis.entry_guard(state)
+        self.offered = tuple(
+            (lock, held.mode) for lock, held in state.held.items() if is_pointer(lock)
+        )
+        self.opaque = any(not is_entry_term(term) for term in state.facts if term[0] != "held")
+
+    def through(self, function: str) -> Lifted:
+        """What an indirect call asks of its pointer to get to a function."""
+        callee = self._at.terms[0]
+        target: Expr = ("fn", function)
+        if callee[0] == "fn":
+            known = callee[1] in self._analysis.program.functions
+            return False if callee != target and known else None
+        if self._analysis.is_entry_value(self._at.state, callee):
+            return Condition(callee, target, True)
+        return None
+
+    def evaluate(self, term: Expr) -> Expr | None:
+        """A callee's term here; None when it hangs on something that only the callee knows."""
+        term_or_none = substitute(term, self._at.terms[1:])
+        return None if term_or_none is None else self._at.state.evaluate(term_or_none)
+
+    def lift(self, condition: Condition) -> Lifted:
+        """What is left of a callee's condition for this function's callers."""
+        if condition in self._lifted:
+            return self._lifted[condition]
+        lifted = self._lift(condition)
+        self._lifted[condition] = lifted
+        return lifted
+
+    def _lift(self, condition: Condition) -> Lifted:
+        term = self.evaluate(condition.term)
+        if term is None:
+            return None
+        state = self._at.state
+        truth = state.decide(("o", "==", term, condition.value))
+        if truth is None:
+            if self._analysis.is_entry_value(state, term):
+                return Condition(term, condition.value, condition.equal)
+            return None
+        return None if truth == condition.equal else False
+
+    def rename(self, need: Need) -> Need:
+        """A callee's need in this function's terms."""
+        known = self._renamed.get(need)
+        if known is None:
+            known = self._rename(need)
+            self._renamed[need] = known
+        return known
+
+    def _rename(self, need: Need) -> Need:
+        if need.term is None:
+            return need
+        term = self.evaluate(need.term)
+        if term is not None:
+            term = strip_lock(term, self._records)
+        if term is not None and need.lock_class == "":
+            return msgspec.structs.replace(need, term=term, lock_class=lock_class(term) or "")
+        return msgspec.structs.replace(need, term=term)
+
+    def rename_offered(self, offered: tuple[tuple[Expr, str], ...]) -> list[tuple[Expr, str]]:
+        """Locks that the callee holds by pointers, in this function's terms."""
+        renamed: list[tuple[Expr, str]] = []
+        for lock, mode in offered:
+            term = self.evaluate(lock)
+            if term is not None:
+                renamed.append((strip_lock(term, self._records), mode))
+        return renamed
+
+
+def is_pointer(lock: Expr) -> bool:
+    """Whether a lock is known only as a pointer that the caller gave."""
+    return lock_class(lock) is None and is_entry_term(lock)
+
+
+def parameter_object(datum: Expr | None) -> Expr | None:
+    """The parameter in whose object a place lies: what callers can say is shared or not."""
+    if datum is None:
+        return None
+    place = object_root(datum)
+    return place if place[0] == "p" else None

@@ -1,0 +1,131 @@
+"""What a lock state says of needs at one place."""
+
+from __future__ import annotations
+
+from lockcheck.facts.ir import Expr
+from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.needs import Need, asserted, find, fits
+from lockcheck.lockstate.state import State
+from lockcheck.lockstate.terms import surely_different
+from lockcheck.lockstate.verdicts import Evidence, Judgement, Unshared, Verdict
+
+
+class Judge:
+    """Judges needs where they arise, and at the calls that lead there."""
+
+    def __init__(self, analysis: Analysis, unshared: Unshared) -> None:
+        self._analysis = analysis
+        self._program = analysis.program
+        self._unshared = unshared
+        self._publishers: dict[str, bool] = {}
+
+    def judge(
+        self, function: str, state: State, needs: tuple[Need, ...], datum: Expr | None
+    ) -> Judgement:
+        """What a state says of needs in its own names: any one of them will do."""
+        if self._is_unshared(function, state, datum):
+            return Judgement(Verdict.UNSHARED)
+        open_needs: list[Need] = []
+        evidence: list[Evidence] = []
+        by_class: bool | None = None
+        for need in needs:
+            if need.term is not None and self._analysis.is_unshared(function, state, need.term):
+                return Judgement(
+                    Verdict.UNSHARED
+                )  # the lock is in an object that nobody else knows
+            if not need.absent and self._is_last(state, need):
+                return Judgement(Verdict.UNSHARED, by_class=True)
+            if need.absent:
+                if need.term is None:  # nobody can tell any more which lock it is
+                    return Judgement(Verdict.HELD, by_class=True)
+                if self._is_absent(function, state, need, open_needs, evidence):
+                    return Judgement(Verdict.HELD)
+                continue
+            match = find(state.held, need)
+            if match is not None and not fits(match.held.mode, need.mode):
+                evidence.append(Evidence(need, match.held, False, function))
+                continue
+            match = match or asserted(state, need)
+            if match is not None:
+                if match.exact:
+                    return Judgement(Verdict.HELD)
+                by_class = True
+                continue
+            dropped = find(state.dropped, need)
+            if dropped is not None and fits(dropped.held.mode, need.mode):
+                evidence.append(Evidence(need, dropped.held, True, function))
+                continue
+            ended = find(state.ended, need)
+            if ended is not None:
+                evidence.append(Evidence(need, ended.held, True, function))
+            open_needs.append(need)
+        if by_class:
+            return Judgement(Verdict.HELD, by_class=True)
+        if not open_needs:
+            return Judgement(Verdict.BROKEN, (), tuple(evidence))
+        return Judgement(Verdict.LIFTED, tuple(open_needs), tuple(evidence))
+
+    def _is_last(self, state: State, need: Need) -> bool:
+        """Whether a counter of the object that holds a lock is known to be zero.
+
+        The last reference is gone, so nobody else can reach the object.
+        """
+        effects = self._program.effects
+        for term, fact in state.facts.items():
+            if fact.equal != 0 or term[0] != "l" or term[1][0] != "f":
+                continue
+            if not effects.is_counter(term[1][2]):
+                continue
+            place, name = term[1], ""
+            while place[0] in ("f", "i"):
+                name = place[2] if place[0] == "f" else name
+                place = place[1]
+            if name.split(".", 1)[0] != need.lock_class.split(".", 1)[0]:
+                continue
+            named = ("f", place, need.lock_class)
+            if need.term is None or not surely_different(need.term, named):
+                return True
+        return False
+
+    def _is_absent(
+        self,
+        function: str,
+        state: State,
+        need: Need,
+        open_needs: list[Need],
+        evidence: list[Evidence],
+    ) -> bool:
+        """Whether a lock that must not be held is not; else what is left to ask, or says why.
+
+        UNSOUND: only the same instance counts as held; a lock of its class may be another one.
+        """
+        assert need.term is not None
+        match = find(state.held, need)
+        if match is not None and match.exact and fits(match.held.mode, need.mode):
+            evidence.append(Evidence(need, match.held, False, function))
+            return False
+        if state.holds(("held", need.term, need.mode)) is False:
+            return True
+        if need.term[0] == "section" and find(state.dropped, need) is not None:
+            return True  # UNSOUND: it leaves its caller's section; that may have been entered twice
+        open_needs.append(need)
+        return False
+
+    def _is_unshared(self, function: str, state: State, datum: Expr | None) -> bool:
+        marks = {mark.split("@", 1)[0] for mark in state.marks}
+        if marks & self._unshared.after:
+            return True
+        if self._publishes(function) and not marks & self._unshared.until:
+            return True
+        return datum is not None and self._analysis.is_unshared(function, state, datum)
+
+    def _publishes(self, function: str) -> bool:
+        known = self._publishers.get(function)
+        if known is None:
+            known = any(
+                target.split("@", 1)[0] in self._unshared.until
+                for call in self._program.calls[function].values()
+                for target in call.targets
+            )
+            self._publishers[function] = known
+        return known

@@ -1,0 +1,134 @@
+"""The words of requirements: contexts, verdicts, edges, and how an obligation ends."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+import msgspec
+
+from lockcheck.facts.ir import Expr
+from lockcheck.lockstate.needs import Need
+from lockcheck.lockstate.state import Held
+from lockcheck.lockstate.summary import Condition
+
+
+class Context(msgspec.Struct, frozen=True):
+    """A requirement at the entry of one function: one of `needs`, whenever `guard` holds.
+
+    datum: the parameter whose object is touched, None when it is no parameter's.
+    offered: (lock, mode) held by pointers whose class callers know: `write_lock(l)`.
+    opaque: whether the requirement also hangs on conditions that callers cannot be asked about.
+    conditional: whether some way through a function of the chain does not get to the place.
+    doubt: why the chain may not be possible, where something that is not followed decides that.
+    part: the beginning of file names that the chain has committed to, of exclusive ones.
+    """
+
+    function: str
+    needs: tuple[Need, ...]
+    datum: Expr | None
+    guard: tuple[Condition, ...]
+    offered: tuple[tuple[Expr, str], ...]
+    opaque: bool
+    part: str = ""
+    conditional: bool = False
+    doubt: str = ""
+
+
+class Verdict(Enum):
+    """What a place says of a requirement."""
+
+    HELD = "held"
+    UNSHARED = "unshared"  # nobody else can see the object yet, or any more
+    LIFTED = "lifted"  # the caller has to say
+    BROKEN = "broken"  # no caller can mend it: wrong mode, or dropped here
+    UNDECIDED = "undecided"  # held in either mode, and data that we do not follow decides which
+    INFEASIBLE = "infeasible"
+
+
+class Judgement(NamedTuple):
+    """What a place says of needs.
+
+    open_needs: those that callers may still meet. by_class: the lock that meets them was known by
+    its class only.
+    """
+
+    verdict: Verdict
+    open_needs: tuple[Need, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    by_class: bool = False
+
+
+class Evidence(NamedTuple):
+    """A lock event that explains a verdict: held in the wrong mode, or dropped, in `function`."""
+
+    need: Need
+    held: Held
+    dropped: bool
+    function: str
+
+
+class Edge(NamedTuple):
+    """What one caller says of a context."""
+
+    caller: str
+    call: int
+    loc: int
+    slot: str | None
+    verdict: Verdict
+    above: Context | None  # for LIFTED
+    evidence: tuple[Evidence, ...]
+    by_class: bool = False  # for HELD
+    why: str = ""  # for UNDECIDED: what decides
+
+
+class Violation(NamedTuple):
+    """A path on which a requirement is not met. `path` goes from the obligation's function up.
+
+    context: the context of the obligation's own function.
+    path: edges, innermost first; the last one is BROKEN, or its caller is an entry point.
+    siblings: for each edge, whether another caller of the same function met the requirement.
+    """
+
+    path: tuple[Edge, ...]
+    siblings: tuple[bool, ...]
+    evidence: tuple[Evidence, ...]
+    entry: str  # how control gets to the outermost function, "" where a caller breaks it
+
+
+class Gap(Enum):
+    """Why an obligation could not be decided."""
+
+    NO_CALLER = "no caller"
+    UNKNOWN_CALLER = "unknown caller"
+    CONDITION = "condition"
+    BUDGET = "budget"
+
+
+class Reason(NamedTuple):
+    """A gap in words: what would have to be known."""
+
+    gap: Gap
+    text: str
+
+
+class Outcome(NamedTuple):
+    """How an obligation ended. No violation and no reason: it is proved."""
+
+    violations: tuple[Violation, ...]
+    unproved: tuple[Reason, ...]
+    held: bool  # some caller meets it with the lock
+    by_class: bool = False  # the proof rests on the class of a lock somewhere
+
+
+class Unshared(msgspec.Struct, frozen=True):
+    """When nobody but the running function can reach an object (data of a rule).
+
+    until: functions that make it known to others; a function that calls one of them has it to
+        itself up to that call. after: functions that take it back. callbacks: functions that are
+        called while the object is being set up or torn down.
+    """
+
+    until: frozenset[str] = frozenset()
+    after: frozenset[str] = frozenset()
+    callbacks: frozenset[str] = frozenset()
