@@ -50,6 +50,7 @@ class Analysis:
         self._solved: dict[str, Solved] = {}
         self._summaries: dict[str, Summary] = {}
         self._in_progress: set[str] = set()
+        self._recursions = 0  # how often a summary was asked for while it was made
         self._reads: dict[Expr, int] = {}  # term → fields that it is loaded from
         self._certain: dict[str, frozenset[int]] = {}
         self._helpers: dict[str, bool] = {}
@@ -71,10 +72,11 @@ class Analysis:
         """The states of a function that was read."""
         known = self._solved.get(key)
         if known is None:
+            before = self._recursions
             known = Solver(self.function(key), self._oracle).solve()
             if not known.settled:
                 self.unsettled.add(key)
-            if key not in self._in_progress:
+            if key not in self._in_progress or before == self._recursions:
                 self._solved[key] = known
         return known
 
@@ -153,7 +155,10 @@ class Analysis:
         if known is not None:
             return known
         function = self.program.functions.get(key)
-        if function is None or key in self._in_progress:
+        if function is None:
+            return NO_SUMMARY
+        if key in self._in_progress:
+            self._recursions += 1
             return NO_SUMMARY
         self._in_progress.add(key)
         try:

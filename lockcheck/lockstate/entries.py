@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from lockcheck.callgraph.program import Program, Reach
 from lockcheck.lockstate.needs import Need, fits
-from lockcheck.models.loader import EntryModel
+from lockcheck.models.loader import EntryHeld, EntryModel
 
 
 class Incoming(Enum):
@@ -87,6 +87,16 @@ class Entries:
         if program.reach(key) is Reach.EXTERNAL:
             return Entry(Incoming.NO_CALLER, f"no caller of {name}() in the units read")
         return Entry(Incoming.NO_CALLER, f"{name}() is never called")
+
+    def holds(self, key: str) -> tuple[EntryHeld, ...]:
+        """What models say is held when control comes in from outside."""
+        for slot in sorted(self._program.outside_slots(key)):
+            model = self._of_slot(slot)
+            if model is not None:
+                return model.holds
+        for model in self._named(key.split("@", 1)[0]):
+            return model.holds
+        return ()
 
     def _named(self, name: str) -> Iterator[EntryModel]:
         for pattern, model in self._by_name:

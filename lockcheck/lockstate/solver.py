@@ -41,6 +41,9 @@ _UNTOUCHED: Since = (0, frozenset())
 MAX_STEPS = 4000  # blocks walked in one function
 
 
+Inputs = dict[int, dict[object, State]]  # block → the states that arrive there, by their keys
+
+
 class At(NamedTuple):
     """A state at an event, with what the event's expressions evaluate to there."""
 
@@ -55,19 +58,37 @@ class Return(NamedTuple):
     loc: int
 
 
-class Solved(NamedTuple):
-    """A function's states where they matter.
+class Solved:
+    """A function's states where they matter. What was not asked for is not worked out.
 
-    calls: call id → states right before the call.
-    accesses: (event, states right before it) of stores and reads outside locals; the terms are
-        the address and, for a store, the value.
+    returns: the states with which it returns.
     settled: false when the fixpoint ran out of its budget.
     """
 
-    calls: dict[int, list[At]]
-    accesses: list[tuple[Event, list[At]]]
-    returns: list[Return]
-    settled: bool
+    def __init__(self, solver: Solver, inputs: Inputs, settled: bool) -> None:
+        self._solver = solver
+        self._inputs = inputs
+        self._calls: dict[int, list[At]] | None = None
+        self._accesses: list[tuple[Event, list[At]]] = []
+        self.settled = settled
+        self.returns = solver.returns(inputs)
+
+    @property
+    def calls(self) -> dict[int, list[At]]:
+        """Call id → states right before the call."""
+        if self._calls is None:
+            self._calls, self._accesses = self._solver.observe(self._inputs)
+        return self._calls
+
+    @property
+    def accesses(self) -> list[tuple[Event, list[At]]]:
+        """(event, states right before it) of stores and reads outside locals.
+
+        The terms are the address and, for a store, the value.
+        """
+        if self._calls is None:
+            self._calls, self._accesses = self._solver.observe(self._inputs)
+        return self._accesses
 
 
 class Oracle(NamedTuple):
@@ -111,25 +132,39 @@ class Solver:
 
     def solve(self) -> Solved:
         inputs = self._fixpoint()
+        return Solved(self, inputs, self._settled)
+
+    def returns(self, inputs: Inputs) -> list[Return]:
+        """The states at the function's returns."""
+        found: list[Return] = []
+        for block, states in sorted(inputs.items()):
+            terminator = self._function.blocks[block][1]
+            if terminator[0] != "ret":
+                continue
+            for state in states.values():
+                for out in self._run(block, state.copy(), None):
+                    value = terminator[1]
+                    term = None if value is None else out.evaluate(value)
+                    found.append(Return(out, term, value, terminator[2]))
+        return found
+
+    def observe(
+        self, inputs: Inputs
+    ) -> tuple[dict[int, list[At]], list[tuple[Event, list[At]]]]:
+        """The states right before calls and accesses, from the states at the blocks' beginnings."""
         calls: dict[int, list[At]] = defaultdict(list)
         accesses: dict[int, tuple[Event, list[At]]] = {}
-        returns: list[Return] = []
 
-        def observe(event: Event, at: At) -> None:
+        def look(event: Event, at: At) -> None:
             if event[0] == "C":
                 calls[event[2]].append(at)
             else:
                 accesses.setdefault(id(event), (event, []))[1].append(at)
 
         for block, states in sorted(inputs.items()):
-            terminator = self._function.blocks[block][1]
             for state in states.values():
-                for out in self._run(block, state.copy(), observe):
-                    if terminator[0] == "ret":
-                        value = terminator[1]
-                        term = None if value is None else out.evaluate(value)
-                        returns.append(Return(out, term, value, terminator[2]))
-        return Solved(dict(calls), list(accesses.values()), returns, self._settled)
+                self._run(block, state.copy(), look)
+        return dict(calls), list(accesses.values())
 
     # -- fixpoint ------------------------------------------------------------------------------
 
@@ -150,7 +185,7 @@ class Solver:
             return self._oracle.models.aliases.get(lock[1])
         return self.lock_term(state.evaluate(lock))
 
-    def _fixpoint(self) -> dict[int, dict[object, State]]:
+    def _fixpoint(self) -> Inputs:
         """In-states of every block. Blocks are numbered in reverse postorder."""
         inputs: dict[int, dict[object, State]] = {0: {(): self._entry()}}
         pending: dict[int, set[object]] = {0: {()}}
