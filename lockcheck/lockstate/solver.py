@@ -520,6 +520,8 @@ class Solver:
             state.env[member] = UNKNOWN if known is None else state.evaluate(known)
 
     def _translate(self, term: Expr, state: State, args: tuple[Expr, ...]) -> Expr:
+        if term[0] in ("section", "class", "g"):
+            return term
         known = substitute(term, args)
         if known is None:
             return ("class", lock_class(term) or "an unknown lock")

@@ -194,6 +194,11 @@ class State:
             back = self.memory.leads_back(address)
             if back is not None:
                 return back
+            base = address[1]
+            if base[0] == "l" and base[1][0] == "f" and base[1][2] == address[2]:
+                # IMPRECISE: the nodes that a list is followed through are one; otherwise paths
+                # would grow with every turn of a loop.
+                return self._known(base)
         return self._known(("l", address))
 
     def _enclosing(self, address: Expr) -> Expr | None:

@@ -1,0 +1,73 @@
+"""Answers to questions about locks: what is held where a function runs, and around a datum."""
+
+from __future__ import annotations
+
+import msgspec
+
+from lockcheck.errors import Notice
+from lockcheck.findings.model import Location, Step
+
+
+class HeldLock(msgspec.Struct, frozen=True, order=True):
+    """A lock as people write it, e.g. "kvm->mmu_lock", with its mode: read or write.
+
+    lock_class: e.g. "kvm.mmu_lock", or the name of a section. section: it has no lock object.
+    """
+
+    text: str
+    mode: str
+    lock_class: str
+    section: bool
+
+
+class ContextAnswer(msgspec.Struct, frozen=True):
+    """One context of a function: what is held, and the chain of calls down to it.
+
+    known: whether control from outside was found; else nobody in the units calls the outermost
+        function.
+    """
+
+    locks: tuple[HeldLock, ...]
+    chain: tuple[Step, ...]
+    known: bool
+
+
+class WhyAnswer(msgspec.Struct, frozen=True):
+    """Everything that is held when a function runs.
+
+    common: held in every context. cut: there were too many contexts, some are missing.
+    """
+
+    function: str
+    location: Location
+    contexts: tuple[ContextAnswer, ...]
+    common: tuple[HeldLock, ...]
+    cut: bool
+
+
+class AccessAnswer(msgspec.Struct, frozen=True):
+    """One access to a datum.
+
+    kind: "write", "update", "read", or "read once" for READ_ONCE().
+    locks: held there on every path. private: the object is new, nobody else can reach it.
+    chains: one for each different lockset, shortest first.
+    """
+
+    location: Location
+    kind: str
+    text: str
+    locks: tuple[HeldLock, ...]
+    private: bool
+    chains: tuple[ContextAnswer, ...]
+
+
+class GuardsAnswer(msgspec.Struct, frozen=True):
+    """Which locks are held around a datum.
+
+    writers: locks that all writes of shared objects share, by class, the best candidates first.
+    """
+
+    datum: str
+    accesses: tuple[AccessAnswer, ...]
+    writers: tuple[HeldLock, ...]
+    notices: tuple[Notice, ...] = ()

@@ -1,0 +1,216 @@
+"""Answering questions: `why FUNCTION` and `guards DATUM`."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from lockcheck.callgraph.program import Program
+from lockcheck.errors import LockcheckError
+from lockcheck.facts.ir import ONCE, UPDATE
+from lockcheck.findings.answers import (
+    AccessAnswer,
+    ContextAnswer,
+    GuardsAnswer,
+    HeldLock,
+    WhyAnswer,
+)
+from lockcheck.findings.model import Location, Step, StepKind
+from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.contexts import ContextFinder, Lock, Surroundings
+from lockcheck.lockstate.state import State
+from lockcheck.lockstate.terms import lock_class
+from lockcheck.rules.accesses import Access, AccessFinder
+from lockcheck.rules.evidence import Evidencer, name_of, spell_slot
+from lockcheck.rules.pattern import (
+    BoundPattern,
+    UnknownField,
+    UnknownRecord,
+    bind,
+    parse_pattern,
+)
+
+_DATUM = re.compile(r"(?:struct\s+)?(\w+)((?:\.|->|\[).*)$", re.S)
+_VARIABLE = "object"
+
+
+class Questions:
+    """Answers for one program."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._analysis = Analysis(program)
+        self._contexts = ContextFinder(self._analysis)
+        self._words = Evidencer(program)
+
+    # -- why -----------------------------------------------------------------------------------
+
+    def why(self, name: str) -> list[WhyAnswer]:
+        """The contexts of each function of a name. Raises LockcheckError when there is none."""
+        keys = sorted(key for key in self._program.functions if name_of(key) == name)
+        if not keys:
+            raise LockcheckError(
+                f"no function {name}() in the units read", remedy=self._similar(name)
+            )
+        return [self._why(key) for key in keys]
+
+    def _similar(self, name: str) -> str:
+        names = {name_of(key) for key in self._program.functions}
+        close = difflib.get_close_matches(name, names, 3)
+        if close:
+            return "did you mean " + " or ".join(f"{other}()" for other in close) + "?"
+        return "name the directories in which it is defined and called"
+
+    def _why(self, key: str) -> WhyAnswer:
+        found = self._contexts.contexts(key)
+        contexts = tuple(self._context(key, context) for context in found.contexts)
+        return WhyAnswer(
+            function=name_of(key),
+            location=self._words.definition(key),
+            contexts=contexts,
+            common=_common([set(context.locks) for context in contexts]),
+            cut=found.cut,
+        )
+
+    def _context(
+        self, key: str, context: Surroundings, local: Iterable[HeldLock] = ()
+    ) -> ContextAnswer:
+        locks = {self._lock(key, lock) for lock in context.locks} | set(local)
+        steps = [Step(StepKind.ENTRY, self._top(key, context), context.entry, 0)]
+        for depth, step in enumerate(context.chain):
+            through = "" if step.slot is None else f" through {spell_slot(step.slot)}"
+            steps.append(
+                Step(
+                    StepKind.CALL,
+                    self._words.location(step.caller, step.loc),
+                    f"{name_of(step.caller)}() calls {name_of(step.callee)}(){through}",
+                    depth,
+                )
+            )
+        return ContextAnswer(tuple(sorted(locks)), tuple(steps), context.complete)
+
+    def _top(self, key: str, context: Surroundings) -> Location:
+        return self._words.definition(context.chain[0].caller if context.chain else key)
+
+    def _lock(self, key: str, lock: Lock) -> HeldLock:
+        term, mode = lock
+        if term[0] in ("section", "class"):
+            text = str(term[1]).split("@", 1)[0]
+        else:
+            text = self._words.spell(key, term)
+        name = (lock_class(term) or text).split("@", 1)[0]
+        return HeldLock(text, mode, name, term[0] == "section")
+
+    # -- guards --------------------------------------------------------------------------------
+
+    def guards(self, text: str) -> GuardsAnswer:
+        """Every access to a datum. Raises LockcheckError for one that cannot be understood."""
+        pattern = self._bind(text)
+        accesses = AccessFinder(self._analysis).find([pattern])
+        by_place: dict[tuple[object, ...], list[Access]] = {}
+        for access in accesses:
+            place = (access.function, access.loc, access.inner, access.inner_loc, access.write)
+            by_place.setdefault(place, []).append(access)
+        answers = tuple(self._access(same) for same in by_place.values())
+        shared = [a for a in answers if a.kind in ("write", "update") and not a.private]
+        return GuardsAnswer(text, tuple(sorted(answers, key=_by_place)), _writers(shared))
+
+    def _bind(self, text: str) -> BoundPattern:
+        found = _DATUM.match(text.strip())
+        if found is None:
+            raise LockcheckError(
+                f"not a datum: '{text}'",
+                remedy="write it as 'struct kvm_memory_slot.arch.gfn_track[*][*]'",
+            )
+        record, path = found.groups()
+        if not path.startswith("->"):
+            path = "->" + path.lstrip(".")
+        variables = {_VARIABLE: record}
+        try:
+            return bind(
+                parse_pattern(_VARIABLE + path, variables), variables, self._program.records
+            )
+        except ValueError as error:
+            raise LockcheckError(
+                str(error).replace(_VARIABLE, f"struct {record}"),
+                remedy="write the members as C does, and [*] for any element",
+            ) from error
+        except UnknownRecord as error:
+            close = difflib.get_close_matches(error.record, self._program.records, 3)
+            raise LockcheckError(
+                f"no unit that was read uses struct {error.record}",
+                remedy=f"did you mean {' or '.join(close)}?" if close else "name more directories",
+            ) from error
+        except UnknownField as error:
+            fields = self._program.records.get(error.record, {})
+            close = difflib.get_close_matches(error.field, fields, 3)
+            remedy = f"did you mean {' or '.join(close)}?" if close else "check the declaration"
+            raise LockcheckError(str(error), remedy=remedy) from error
+
+    def _access(self, same: list[Access]) -> AccessAnswer:
+        first = same[0]
+        key = first.function
+        chains: list[ContextAnswer] = []
+        private = all(
+            self._analysis.is_unshared(key, access.at.state, access.base) for access in same
+        )
+        for access in same:
+            local = [self._lock(key, (t, h.mode)) for t, h in access.at.state.held.items()]
+            for context in self._contexts.contexts(key).contexts:
+                kept = context._replace(
+                    locks=frozenset(
+                        lock for lock in context.locks if not _is_dropped(lock, access.at.state)
+                    )
+                )
+                chains.append(self._context(key, kept, local))
+        different: dict[tuple[HeldLock, ...], ContextAnswer] = {}
+        for chain in sorted(chains, key=lambda c: (not c.known, len(c.chain))):
+            different.setdefault(chain.locks, chain)
+        return AccessAnswer(
+            location=self._words.location(key, first.loc),
+            kind=_kind(first),
+            text=self._words.spell(key, first.written),
+            locks=_common([set(chain.locks) for chain in different.values()]),
+            private=private,
+            chains=tuple(different.values()),
+        )
+
+
+def _is_dropped(lock: Lock, state: State) -> bool:
+    term = lock[0]
+    return any(
+        term == dropped or (term[0] == "class" and lock_class(dropped) == term[1])
+        for dropped in state.dropped
+    )
+
+
+def _kind(access: Access) -> str:
+    if access.write:
+        return "update" if access.how & UPDATE or access.helpers else "write"
+    return "read once" if access.how & ONCE else "read"
+
+
+def _by_place(answer: AccessAnswer) -> tuple[object, ...]:
+    return (answer.kind not in ("write", "update"), answer.location)
+
+
+def _common(locksets: list[set[HeldLock]]) -> tuple[HeldLock, ...]:
+    """Locks in all locksets, by class: held for write only if it is in all of them."""
+    if not locksets:
+        return ()
+    classes = set.intersection(*({lock.lock_class for lock in locks} for locks in locksets))
+    found: list[HeldLock] = []
+    for name in classes:
+        same = [lock for locks in locksets for lock in locks if lock.lock_class == name]
+        for_read = any(
+            all(lock.mode == "read" for lock in locks if lock.lock_class == name)
+            for locks in locksets
+        )
+        texts = sorted({lock.text for lock in same}, key=lambda text: ("->" not in text, text))
+        found.append(HeldLock(texts[0], "read" if for_read else "write", name, same[0].section))
+    return tuple(sorted(found, key=lambda lock: (lock.section, lock.text)))
+
+
+def _writers(writes: list[AccessAnswer]) -> tuple[HeldLock, ...]:
+    return _common([set(write.locks) for write in writes])
