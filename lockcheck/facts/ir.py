@@ -48,6 +48,7 @@ Terminator: TypeAlias = tuple[Any, ...]
 Block: TypeAlias = tuple[tuple[Event, ...], Terminator]
 
 UNKNOWN: Expr = ("u",)
+ASM = "(asm)"  # the function that stands for an asm statement that sets a local variable
 
 # How an access touches memory. An access with no flag is a plain one.
 ONCE = 1  # through a volatile pointer: READ_ONCE(), WRITE_ONCE()
@@ -116,6 +117,7 @@ class UnitFacts(msgspec.Struct, frozen=True, eq=False):
     headers: files that were read, relative to the tree where they lie in it.
     errors: (file, line, message) of each error that clang reported.
     constants: values that header shims report, by the name that models use.
+    guarded: (record, field, contract text) of fields that name the lock that guards them.
     hidden: names of header functions that were not read because a model stands for them.
     plain: whether it compiles only without the conditions of assertions that the configuration
         leaves out.
@@ -131,4 +133,5 @@ class UnitFacts(msgspec.Struct, frozen=True, eq=False):
     errors: tuple[tuple[str, int, str], ...]
     constants: dict[str, int]
     hidden: tuple[str, ...] = ()
+    guarded: tuple[tuple[str, str, str], ...] = ()
     plain: bool = False

@@ -19,6 +19,7 @@ from lockcheck.models.loader import FunctionModel
 
 MAX_GUARD = 8  # conditions that a guard keeps
 MAX_GUARD_DEPTH = 8  # nesting of a term in a guard
+MAX_EXITS = 8  # ways of leaving a function that its callers tell apart
 _NO_ENTRY_VALUE = -1
 _PURE_PARAMETERS = 3
 _PURE_BLOCKS = 16
@@ -197,13 +198,17 @@ class Analysis:
                 key = (*key, held)
             known = exits.get(key)
             exits[key] = exit_ if known is None else _join(known, exit_)
-        found = tuple(exits.values())
+        found = _told_by_null(tuple(exits.values()))
         if not any(exit_.has_effect for exit_ in found) and not (asks and len(found) > 1):
             if len(found) == 1 and (found[0].result is not None or found[0].fields):
                 only = found[0]
                 return Summary((Exit((), (), (), only.result, None, only.fields),))
             return NO_SUMMARY
-        return Summary(found)
+        if len(found) > MAX_EXITS:
+            # UNSOUND: too many ways to leave; those that change least are kept.
+            self.unsettled.add(function.key)
+            found = tuple(sorted(found, key=lambda e: len(e.acquired) + len(e.released)))
+        return Summary(found[:MAX_EXITS])
 
     def _exit(self, returned: Return) -> Exit:
         state, value = returned.state, returned.value
@@ -459,8 +464,11 @@ def held_conditions(state: State) -> tuple[Condition, ...]:
 
 def _guard(state: State, is_entry: Callable[[Expr, Fact], bool]) -> tuple[Condition, ...]:
     found: list[tuple[int, str, Condition]] = []
-    for term, fact in state.facts.items():
-        if root_of_value(term)[0] != "p" or not is_entry(term, fact):
+    past = state.past
+    for term, fact in (*past.items(), *state.facts.items()):
+        if root_of_value(term)[0] != "p":
+            continue
+        if fact is not past.get(term) and (term in past or not is_entry(term, fact)):
             continue
         size = _size(term)
         if size > MAX_GUARD_DEPTH:
@@ -503,6 +511,22 @@ def _entry_lock(term: Expr) -> Expr:
     if is_entry_term(term):
         return term
     return ("class", lock_class(term) or "an unknown lock")
+
+
+def _told_by_null(exits: tuple[Exit, ...]) -> tuple[Exit, ...]:
+    """Exits of a function that returns NULL, or zero, where it has not taken the lock.
+
+    What it returns with the lock, when that is computed, is not NULL: nobody could tell otherwise.
+    """
+    without = [exit_ for exit_ in exits if not exit_.acquired]
+    if not without or any(exit_.truth is not False for exit_ in without):
+        return exits
+    return tuple(
+        msgspec.structs.replace(exit_, truth=True)
+        if exit_.acquired and exit_.truth is None
+        else exit_
+        for exit_ in exits
+    )
 
 
 def _join(a: Exit, b: Exit) -> Exit:

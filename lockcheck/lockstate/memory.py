@@ -17,9 +17,22 @@ class Memory:
         self, effects: StoreEffects, back_pointers: Iterable[tuple[str, tuple[str, ...]]]
     ) -> None:
         self.effects = effects
+        self._reads: dict[Expr, int] = {}
         self._back: dict[str, list[tuple[str, ...]]] = defaultdict(list)
         for field, through in back_pointers:
             self._back[field].append(through)
+
+    def facts_on(self, terms: Iterable[Expr], fields: int) -> list[Expr]:
+        """The terms that are loaded from some of the fields."""
+        found: list[Expr] = []
+        for term in terms:
+            reads = self._reads.get(term)
+            if reads is None:
+                reads = self.effects.read_by(term)
+                self._reads[term] = reads
+            if reads & fields:
+                found.append(term)
+        return found
 
     def leads_back(self, address: Expr) -> Expr | None:
         """The object that a pointer stored at `address` is known to lead back to."""

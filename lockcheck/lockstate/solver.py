@@ -38,7 +38,7 @@ from lockcheck.models.loader import (
 
 MAX_STATES = 32  # lock states kept apart in one block
 _UNTOUCHED: Since = (0, frozenset())
-MAX_STEPS = 4000  # blocks walked in one function
+MAX_STEPS = 6000  # states walked through blocks in one function
 
 
 Inputs = dict[int, dict[object, State]]  # block → the states that arrive there, by their keys
@@ -196,7 +196,7 @@ class Solver:
             keys = pending.pop(block, None)
             if not keys:
                 continue
-            steps += 1
+            steps += len(keys)
             if steps > MAX_STEPS:
                 self._settled = False
                 break
@@ -474,6 +474,7 @@ class Solver:
             term = self._place(effect, args)
             if term is not None:
                 state.acquire(term, effect.mode, loc)
+                _assume_object(state, term)
         for effect in model.releases:
             term = self._place(effect, args)
             if term is not None:
@@ -510,6 +511,8 @@ class Solver:
                 if term[0] == "held":
                     term = ("held", self.lock_term(term[1]), term[2])
                 state.env[result] = term
+                if exit_.truth is not None and term[0] != "k":
+                    state.assume(term, exit_.truth)
         elif exit_.truth is not None:
             state.assume(result, exit_.truth)
         for path, value in exit_.fields:
@@ -526,6 +529,13 @@ class Solver:
         if known is None:
             return ("class", lock_class(term) or "an unknown lock")
         return self.lock_term(state.evaluate(known))
+
+
+def _assume_object(state: State, lock: Expr) -> None:
+    """A lock that was taken lies in an object: the pointer to it was not NULL."""
+    base = object_root(lock)
+    if base is not lock and base[0] in ("l", "c", "o"):
+        state.assume(base, True)
 
 
 def _note_absence(state: State, term: Expr, truth: bool) -> None:

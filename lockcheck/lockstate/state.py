@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from lockcheck.callgraph.effects import stored_field
@@ -21,6 +21,8 @@ from lockcheck.lockstate.terms import (
 )
 from lockcheck.models.loader import ANY, READ, WRITE
 
+_OPPOSITE = {">=": "<", ">": "<="}  # comparisons that are kept as the negation of another
+_POINTERS = frozenset({"l", "c", "o", "phi"})
 _MAX_DEPTH = 7  # how deep nested sections are counted
 
 
@@ -53,6 +55,7 @@ class State:
     marks: names of watched functions that were called on the way (see solver.Oracle).
     shared: results of calls whose object others may have come to know.
     stored: fields that may have been stored to since entry, as callgraph.effects numbers them.
+    past: what branches said of values at entry that were stored to since.
     zeroed: new objects whose memory was zero → fields stored to since then, and the names of
         members that were given away.
     """
@@ -65,6 +68,7 @@ class State:
         "held",
         "marks",
         "memory",
+        "past",
         "shared",
         "stored",
         "zeroed",
@@ -80,6 +84,7 @@ class State:
         self.marks: frozenset[str] = frozenset()
         self.shared: frozenset[Expr] = frozenset()
         self.stored = 0
+        self.past: dict[Expr, Fact] = {}
         self.zeroed: dict[Expr, Since] = {}
 
     def copy(self) -> State:
@@ -92,17 +97,38 @@ class State:
         other.marks = self.marks
         other.shared = self.shared
         other.stored = self.stored
+        other.past = self.past
         other.zeroed = self.zeroed
         other.memory = self.memory
         return other
 
     def note_stored(self, fields: int, constructed: int) -> None:
         """Fields may have been stored to, of whatever object; of new ones, those `constructed`."""
+        new = fields & ~self.stored
+        if new and self.facts and self.memory is not None:
+            self._move_to_past(self.memory.facts_on(self.facts, new))
         self.stored |= fields
         if self.zeroed:
             self.zeroed = {
                 new: (since | constructed, given) for new, (since, given) in self.zeroed.items()
             }
+
+    def _move_to_past(self, terms: Iterable[Expr]) -> None:
+        """Remember what is known of entry values that are about to be stored to."""
+        moved = {
+            term: self.facts[term]
+            for term in terms
+            if term not in self.past and is_entry_term(term)
+        }
+        if moved:
+            self.past = {**self.past, **moved}
+
+    def entry_fact(self, term: Expr) -> Fact | None:
+        """What is known of a value as it was at entry."""
+        known = self.past.get(term)
+        if known is None:
+            known = self.facts.get(term)
+        return known
 
     def give_away(self, address: Expr) -> None:
         """A member of a new object was passed to a function: it may be set up now."""
@@ -242,6 +268,7 @@ class State:
         while place[0] == "i":
             place = place[1]
         stale = [term for term in self.facts if _loads(term, place)]
+        self._move_to_past(stale)
         for term in stale:
             del self.facts[term]
 
@@ -262,6 +289,8 @@ class State:
             return self.holds(term)
         if head == "fn" or is_address(term):
             return True
+        if self.held and head in _POINTERS and self._is_locked_object(term):
+            return True
         if head == "o1" and term[1] == "!":
             inner = self.decide(term[2])
             return None if inner is None else not inner
@@ -269,12 +298,22 @@ class State:
             equal = self._equal(term[2], term[3])
             if equal is not None:
                 return bool(equal == (term[1] == "=="))
+            if term[1] == "!=":
+                equal = self.decide(("o", "==", term[2], term[3]))
+                return None if equal is None else not equal
+        elif head == "o" and term[1] in _OPPOSITE:
+            opposite = self.decide(("o", _OPPOSITE[term[1]], term[2], term[3]))
+            return None if opposite is None else not opposite
         fact = self.facts.get(term)
         if fact is None:
             return None
         if fact.equal is not None:
             return bool(fact.equal)
         return True if 0 in fact.differs else None
+
+    def _is_locked_object(self, pointer: Expr) -> bool:
+        """Whether a lock is held in the object that a pointer points to: then it is not NULL."""
+        return any(object_root(lock) == pointer for lock in self.held)
 
     def _equal(self, a: Expr, b: Expr) -> bool | None:
         if b[0] == "in":
@@ -292,6 +331,8 @@ class State:
                 if b[1] in fact.differs:
                     return False
             if b[1] == 0 and (a[0] == "fn" or is_address(a)):
+                return False
+            if b[1] == 0 and a[0] in _POINTERS and self.held and self._is_locked_object(a):
                 return False
             if a[0] == "k":
                 return bool(a[1] == b[1])
@@ -329,6 +370,10 @@ class State:
                 for number in b[1:] if truth != (term[1] == "==") else ():
                     self._constrain(a, number, False)
                 return
+            if term[1] == "!=":
+                term, truth = ("o", "==", a, b), not truth
+        elif head == "o" and term[1] in _OPPOSITE:
+            term, truth = ("o", _OPPOSITE[term[1]], term[2], term[3]), not truth
         if term == UNKNOWN or head == "k":
             return
         self._constrain(term, 0, not truth)
@@ -442,6 +487,15 @@ class State:
         moved = _same_array(mine, theirs)
         return phi if moved is None else moved
 
+    def _merge_past(self, other: State) -> None:
+        kept: dict[Expr, Fact] = {}
+        for term in {*self.past, *other.past}:
+            mine = self.entry_fact(term)
+            common = None if mine is None else _common(mine, other.entry_fact(term))
+            if common is not None:
+                kept[term] = common
+        self.past = kept
+
     def merge(self, other: State, block: int) -> bool:
         """Widen this state by another one with the same key; whether that changed anything."""
         changed = bool(other.stored & ~self.stored) or not other.shared <= self.shared
@@ -455,6 +509,8 @@ class State:
                 if new in other.zeroed
             }
             changed = changed or self.zeroed != before
+        if self.past or other.past:
+            self._merge_past(other)
         env = self.env
         members = [a for a in other.env if a not in env and a[0] in ("f", "i")]
         for address in (*env, *members):

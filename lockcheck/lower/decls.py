@@ -15,6 +15,7 @@ from lockcheck.parse import libclang
 from lockcheck.parse.libclang import text_of
 
 NORETURN_MARK = "lockcheck:noreturn"
+GUARD_MARK = "lockcheck:guarded_by:"
 CLEANUP_MARK = "lockcheck:cleanup:"
 
 
@@ -64,6 +65,7 @@ class Declarations:
         self._enum_values: dict[int, int] = {}
         self._record_tags: dict[int, str] = {}
         self.records: dict[str, dict[str, str]] = {}
+        self.guarded: dict[tuple[str, str], str] = {}
         self._file = c_void_p()
         self._line = c_uint()
         self._column = c_uint()
@@ -184,10 +186,19 @@ class Declarations:
                 name = text_of(lib.clang_getCursorSpelling(child))
                 if name and "(" not in name:
                     fields[name] = self.type_tag(lib.clang_getCursorType(child))
+                    if lib.clang_Cursor_hasAttrs(child):
+                        self._note_guard(record, child, name)
             elif child.kind in (K.STRUCT_DECL, K.UNION_DECL):
                 name = text_of(lib.clang_getCursorSpelling(child))
                 if not name or "(" in name:
                     self._note_fields(child, fields)
+
+    def _note_guard(self, record: Any, field: Any, name: str) -> None:
+        """Note the lock that a field's `__guarded_by` names."""
+        for text in self.annotations(field):
+            if text.startswith(GUARD_MARK):
+                tag = text_of(self._lib.clang_getCursorSpelling(record))
+                self.guarded[tag, name] = text.removeprefix(GUARD_MARK).strip()
 
     def type_tag(self, ctype: Any) -> str:
         """The record tag that a type is, points to or is an array of; else "" (scalars)."""

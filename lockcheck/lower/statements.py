@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from lockcheck.facts.ir import INIT, UNKNOWN, UPDATE, Expr, Function
+from lockcheck.facts.folding import is_local
+from lockcheck.facts.ir import ASM, INIT, UNKNOWN, UPDATE, Expr, Function
 from lockcheck.lower.cfg import Scope
 from lockcheck.lower.contracts import read_contracts
 from lockcheck.lower.decls import CLEANUP_MARK, Declarations, FunctionDecl
@@ -343,10 +344,14 @@ class FunctionLowering(ExpressionLowering):
         self.cfg.indirect_goto()
 
     def _asm(self, node: Node) -> None:
+        """Outputs get a value of their own: what it is is unknown, but it is one and the same."""
         for child in node.children:
             if self.is_lvalue(child):
                 address = self.address(child)  # an output, or an "m" operand: may be written
-                if address[0] not in ("fn", "k", "u"):
+                if is_local(address):
+                    loc = self.decls.location(child.cursor)
+                    self.store(address, self.cfg.call(("fn", ASM), (), loc), UPDATE, child)
+                elif address[0] not in ("fn", "k", "u"):
                     self.store(address, UNKNOWN, UPDATE, child)
             else:
                 self.value(child)

@@ -76,6 +76,7 @@ class UnitLowering:
             errors=self._parsed.errors,
             constants=self._constants(),
             hidden=tuple(self._hidden),
+            guarded=tuple((*place, text) for place, text in self._decls.guarded.items()),
         )
 
     def _constants(self) -> dict[str, int]:

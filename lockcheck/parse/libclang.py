@@ -101,6 +101,7 @@ _FUNCTIONS: dict[str, tuple[list[Any], Any]] = {
     "clang_Cursor_getVarDeclInitializer": ([CXCursor], CXCursor),
     "clang_Cursor_getNumArguments": ([CXCursor], c_int),
     "clang_Cursor_getArgument": ([CXCursor, c_uint], CXCursor),
+    "clang_Cursor_hasAttrs": ([CXCursor], c_uint),
     "clang_Cursor_isNull": ([CXCursor], c_int),
     "clang_Cursor_Evaluate": ([CXCursor], c_void_p),
     "clang_EvalResult_getKind": ([c_void_p], c_int),
