@@ -6,6 +6,7 @@ import datetime
 import gc
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from lockcheck.progress import Progress, SilentProgress
 from lockcheck.rules.engine import Checked, check_rules
 from lockcheck.rules.loader import load_rules
 from lockcheck.rules.model import Assertions, HookNoSleep, Rule
+from lockcheck.rules.questions import Questions
 from lockcheck.source.commands import CommandSet, load_commands
 from lockcheck.source.overlay import build_overlay
 from lockcheck.source.tree import check_architecture
@@ -32,6 +34,13 @@ class _Read(NamedTuple):
 
     units: list[UnitFacts]
     notices: list[Notice]
+
+
+class Asked(NamedTuple):
+    """Where questions can be put, and what went wrong on the way."""
+
+    questions: Questions
+    notices: tuple[Notice, ...]
 
 
 def analyse(config: Config, progress: Progress | None = None) -> Report:
@@ -91,6 +100,27 @@ def analyse(config: Config, progress: Progress | None = None) -> Report:
         ended=_now(),
         complete=not any(notice.severity is Severity.ERROR for notice in notices),
     )
+
+
+def ask(config: Config, progress: Progress | None = None) -> Asked:
+    """Read the units that `config` names, to answer questions about them.
+
+    Raises LockcheckError as `analyse` does.
+    """
+    progress = progress or SilentProgress()
+    check_architecture(config.tree)
+    progress.begin("compile commands", None)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        asked = beside.submit(load_commands, config.tree, config.paths)
+        models = load_models()  # while kbuild answers
+        check_constants(models)
+        commands = asked.result()
+    progress.end()
+    read = _read(config, commands, models, progress)
+    constants = {k: v for unit in read.units for k, v in unit.constants.items()}
+    gc.disable()  # the process answers and ends; see `analyse`
+    program = Program(read.units, models.with_constants(constants))
+    return Asked(Questions(program), (*commands.notices, *read.notices))
 
 
 def _now() -> str:

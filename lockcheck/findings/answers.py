@@ -24,12 +24,13 @@ class ContextAnswer(msgspec.Struct, frozen=True):
     """One context of a function: what is held, and the chain of calls down to it.
 
     known: whether control from outside was found; else nobody in the units calls the outermost
-        function.
+        function. private: nobody else can reach the object that the question is about.
     """
 
     locks: tuple[HeldLock, ...]
     chain: tuple[Step, ...]
     known: bool
+    private: bool = False
 
 
 class WhyAnswer(msgspec.Struct, frozen=True):

@@ -14,11 +14,12 @@ from typing import NamedTuple
 from lockcheck.callgraph.program import CallSite
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
-from lockcheck.lockstate.callview import CallView
+from lockcheck.lockstate.callview import CallView, parameter_object
 from lockcheck.lockstate.entries import Entries, Incoming
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.summary import Condition
 from lockcheck.lockstate.terms import is_entry_term, lock_class, root
+from lockcheck.models.loader import ANY
 
 MAX_NODES = 20_000  # (function, lockset) pairs looked at for one function
 MAX_GUARD = 4  # conditions that are carried up: enough to tell flags apart
@@ -39,13 +40,15 @@ class Surroundings(NamedTuple):
     """One context.
 
     locks: what is held at the function's entry. chain: from the outermost function down.
-    entry: how control gets to that one; complete: whether that is known.
+    entry: how control gets to that one; complete: whether that is known. private: nobody else can
+        reach the object that was asked about.
     """
 
     locks: frozenset[Lock]
     chain: tuple[ChainStep, ...]
     entry: str
     complete: bool
+    private: bool = False
 
 
 class Found(NamedTuple):
@@ -59,6 +62,7 @@ class _Node(NamedTuple):
     function: str
     locks: frozenset[Lock]
     guard: tuple[Condition, ...]
+    datum: Expr | None  # the parameter whose object was asked about
     below: _Node | None
     at: At | None  # the state at the call in this function that leads down
     step: ChainStep | None
@@ -72,30 +76,36 @@ class ContextFinder:
         self._program = analysis.program
         self._entries = Entries(analysis.program, trusting=True)
         self._views: dict[int, CallView] = {}
-        self._known: dict[str, Found] = {}
+        self._known: dict[tuple[str, Expr | None], Found] = {}
 
-    def contexts(self, key: str) -> Found:
-        """The contexts of a function, by lockset, shortest chains first."""
-        found = self._known.get(key)
+    def contexts(self, key: str, datum: Expr | None = None) -> Found:
+        """The contexts of a function, by lockset, shortest chains first.
+
+        datum: the parameter whose object it is about, to tell contexts in which nobody else knows
+            the object yet.
+        """
+        found = self._known.get((key, datum))
         if found is None:
-            found = self._search(key)
-            self._known[key] = found
+            found = self._search(key, datum)
+            self._known[key, datum] = found
         return found
 
-    def _search(self, key: str) -> Found:
-        start = _Node(key, frozenset(), (), None, None, None)
-        seen: set[tuple[str, frozenset[Lock]]] = {(key, start.locks)}
+    def _search(self, key: str, datum: Expr | None) -> Found:
+        start = _Node(key, frozenset(), (), datum, None, None, None)
+        seen: set[tuple[object, ...]] = {(key, start.locks, datum)}
         queue = deque([start])
-        ended: dict[tuple[frozenset[Lock], bool], Surroundings] = {}
+        ended: dict[tuple[object, ...], Surroundings] = {}
         while queue:
             node = queue.popleft()
             entry = self._entries.judge(node.function, ())
             if entry.incoming is not Incoming.CLOSED:
                 self._end(node, entry.text, entry.incoming is not Incoming.NO_CALLER, ended)
             for site in self._program.callers.get(node.function, ()):
-                for above in self._up(node, site):
-                    if (above.function, above.locks) not in seen:
-                        seen.add((above.function, above.locks))
+                for above, private in self._up(node, site):
+                    if private:
+                        self._end(above, "the object is new", True, ended, private=True)
+                    elif (above.function, above.locks, above.datum) not in seen:
+                        seen.add((above.function, above.locks, above.datum))
                         queue.append(above)
             if len(seen) > MAX_NODES:
                 return Found(_sorted(ended), True)
@@ -106,8 +116,10 @@ class ContextFinder:
         node: _Node,
         entry: str,
         complete: bool,
-        ended: dict[tuple[frozenset[Lock], bool], Surroundings],
+        ended: dict[tuple[object, ...], Surroundings],
+        private: bool = False,
     ) -> None:
+        private = private or self._entries.is_private(node.function)
         held = self._entries.holds(node.function)
         locks = node.locks | frozenset((("class", h.lock_class), h.mode) for h in held)
         chain: list[ChainStep] = []
@@ -115,10 +127,12 @@ class ContextFinder:
         while at is not None and at.step is not None:
             chain.append(at.step)
             at = at.below
-        ended.setdefault((locks, complete), Surroundings(locks, tuple(chain), entry, complete))
+        found = Surroundings(locks, tuple(chain), entry, complete, private)
+        ended.setdefault((locks, complete, private), found)
 
-    def _up(self, node: _Node, site: CallSite) -> list[_Node]:
-        found: dict[tuple[frozenset[Lock], tuple[Condition, ...]], _Node] = {}
+    def _up(self, node: _Node, site: CallSite) -> list[tuple[_Node, bool]]:
+        """What each state at a call adds; whether the object is known to nobody else there."""
+        found: dict[tuple[object, ...], tuple[_Node, bool]] = {}
         step = ChainStep(site.caller, site.loc, site.slot, node.function)
         for at in self._analysis.states_at(site.caller, site.call):
             view = self._views.get(id(at))
@@ -126,20 +140,17 @@ class ContextFinder:
                 view = CallView(self._analysis, at)
                 self._views[id(at)] = view
             guard = self._guard(node, site, view)
-            if guard is None:
+            locks = None if guard is None else _with_locks(node, at)
+            if guard is None or locks is None:
                 continue
-            locks = set(node.locks)
-            for term, held in at.state.held.items():
-                lowered = _lowered(term, at, node)
-                if lowered is not None:
-                    locks.add((lowered, held.mode))
-            above = _Node(site.caller, frozenset(locks), guard, node, at, step)
-            found.setdefault((above.locks, guard), above)
+            datum = None if node.datum is None else view.evaluate(node.datum)
+            private = datum is not None and self._analysis.is_unshared(site.caller, at.state, datum)
+            datum = parameter_object(datum)
+            above = _Node(site.caller, locks, guard, datum, node, at, step)
+            found.setdefault((locks, guard, datum, private), (above, private))
         return list(found.values())
 
-    def _guard(
-        self, node: _Node, site: CallSite, view: CallView
-    ) -> tuple[Condition, ...] | None:
+    def _guard(self, node: _Node, site: CallSite, view: CallView) -> tuple[Condition, ...] | None:
         """The conditions for the way down, None when they cannot hold here."""
         guard: list[Condition] = []
         if site.slot is not None:
@@ -156,6 +167,29 @@ class ContextFinder:
                 guard.append(lifted)
         guard.extend(c for c in view.guard if c not in guard)
         return tuple(guard[:MAX_GUARD])
+
+
+def _with_locks(node: _Node, at: At) -> frozenset[Lock] | None:
+    """The locks below, and those held at a call; None where an assertion on the way denies them.
+
+    An assertion that was passed is relied on: it says what is held, and in which mode.
+    """
+    held = {term: lock.mode for term, lock in at.state.held.items()}
+    asserted = {
+        fact[1]: fact[2]
+        for fact, known in at.state.facts.items()
+        if fact[0] == "held" and known.equal and fact[2] != ANY and at.state.holds(fact)
+    }
+    locks = dict(node.locks)
+    for term, mode in (*asserted.items(), *held.items()):
+        lowered = _lowered(term, at, node)
+        if lowered is None:
+            continue
+        known_mode = locks.get(lowered)
+        if known_mode is not None and known_mode != mode:
+            return None
+        locks[lowered] = mode
+    return frozenset(locks.items())
 
 
 def _lowered(term: Expr, at: At, node: _Node) -> Expr | None:
@@ -205,6 +239,9 @@ def _replace(term: Expr, part: Expr, by: Expr) -> Expr | None:
 
 
 def _sorted(
-    ended: dict[tuple[frozenset[Lock], bool], Surroundings],
+    ended: dict[tuple[object, ...], Surroundings],
 ) -> tuple[Surroundings, ...]:
-    return tuple(sorted(ended.values(), key=lambda c: (not c.complete, len(c.chain), repr(c.chain))))
+    def rank(context: Surroundings) -> tuple[bool, int, str]:
+        return not context.complete, len(context.chain), repr(context.chain)
+
+    return tuple(sorted(ended.values(), key=rank))

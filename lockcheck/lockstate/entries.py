@@ -88,6 +88,12 @@ class Entries:
             return Entry(Incoming.NO_CALLER, f"no caller of {name}() in the units read")
         return Entry(Incoming.NO_CALLER, f"{name}() is never called")
 
+    def is_private(self, key: str) -> bool:
+        """Whether control from outside comes while nobody else can reach the object passed."""
+        slots = self._program.outside_slots(key)
+        models = [model for slot in slots if (model := self._of_slot(slot)) is not None]
+        return bool(models) and all(model.private for model in models)
+
     def holds(self, key: str) -> tuple[EntryHeld, ...]:
         """What models say is held when control comes in from outside."""
         for slot in sorted(self._program.outside_slots(key)):
@@ -139,7 +145,7 @@ def _decide(model: EntryModel, needs: tuple[Need, ...]) -> Incoming:
             failed = False
     if not failed:
         return Incoming.MET
-    if any(need.vague for need in needs):
+    if model.private or any(need.vague for need in needs):
         return Incoming.UNKNOWN
     maybe = any(fnmatchcase(name, pattern) for pattern in model.may_hold for need in needs
                 for name in _names(need))  # fmt: skip

@@ -148,9 +148,7 @@ class Solver:
                     found.append(Return(out, term, value, terminator[2]))
         return found
 
-    def observe(
-        self, inputs: Inputs
-    ) -> tuple[dict[int, list[At]], list[tuple[Event, list[At]]]]:
+    def observe(self, inputs: Inputs) -> tuple[dict[int, list[At]], list[tuple[Event, list[At]]]]:
         """The states right before calls and accesses, from the states at the blocks' beginnings."""
         calls: dict[int, list[At]] = defaultdict(list)
         accesses: dict[int, tuple[Event, list[At]]] = {}

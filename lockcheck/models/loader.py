@@ -103,6 +103,7 @@ class EntryModel(msgspec.Struct, frozen=True):
         function, "name()" for functions that are called by name.
     what: who calls, for people.
     holds: what is held then; nothing else of the locks that the units know is.
+    private: nobody else can reach the object that is passed.
     may_hold: patterns of locks that may be held beside those; "*" is any lock.
     """
 
@@ -110,6 +111,7 @@ class EntryModel(msgspec.Struct, frozen=True):
     what: str
     holds: tuple[EntryHeld, ...]
     may_hold: tuple[str, ...]
+    private: bool = False
 
 
 class Models(msgspec.Struct, frozen=True):
@@ -303,7 +305,7 @@ def _zeroes(item: Node | None) -> tuple[int, tuple[str, ...]] | None:
 
 
 def _entry(item: Node) -> EntryModel:
-    item.only({"through", "what", "holds", "may-hold"})
+    item.only({"through", "what", "holds", "may-hold", "private"})
     holds: list[EntryHeld] = []
     for held in item.items("holds"):
         if not held.is_mapping():
@@ -322,6 +324,7 @@ def _entry(item: Node) -> EntryModel:
         what=item.required("what").string(),
         holds=tuple(holds),
         may_hold=tuple(item.strings("may-hold")),
+        private=item.get("private") is not None,
     )
 
 

@@ -18,6 +18,7 @@ from lockcheck.findings.answers import (
 )
 from lockcheck.findings.model import Location, Step, StepKind
 from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.callview import parameter_object
 from lockcheck.lockstate.contexts import ContextFinder, Lock, Surroundings
 from lockcheck.lockstate.state import State
 from lockcheck.lockstate.terms import lock_class
@@ -88,7 +89,7 @@ class Questions:
                     depth,
                 )
             )
-        return ContextAnswer(tuple(sorted(locks)), tuple(steps), context.complete)
+        return ContextAnswer(tuple(sorted(locks)), tuple(steps), context.complete, context.private)
 
     def _top(self, key: str, context: Surroundings) -> Location:
         return self._words.definition(context.chain[0].caller if context.chain else key)
@@ -152,27 +153,27 @@ class Questions:
         first = same[0]
         key = first.function
         chains: list[ContextAnswer] = []
-        private = all(
-            self._analysis.is_unshared(key, access.at.state, access.base) for access in same
-        )
         for access in same:
             local = [self._lock(key, (t, h.mode)) for t, h in access.at.state.held.items()]
-            for context in self._contexts.contexts(key).contexts:
+            new = self._analysis.is_unshared(key, access.at.state, access.base)
+            for context in self._contexts.contexts(key, parameter_object(access.base)).contexts:
                 kept = context._replace(
                     locks=frozenset(
                         lock for lock in context.locks if not _is_dropped(lock, access.at.state)
-                    )
+                    ),
+                    private=new or context.private,
                 )
                 chains.append(self._context(key, kept, local))
-        different: dict[tuple[HeldLock, ...], ContextAnswer] = {}
+        different: dict[tuple[object, ...], ContextAnswer] = {}
         for chain in sorted(chains, key=lambda c: (not c.known, len(c.chain))):
-            different.setdefault(chain.locks, chain)
+            different.setdefault((chain.locks, chain.private), chain)
+        shared = [chain for chain in different.values() if not chain.private]
         return AccessAnswer(
             location=self._words.location(key, first.loc),
             kind=_kind(first),
             text=self._words.spell(key, first.written),
-            locks=_common([set(chain.locks) for chain in different.values()]),
-            private=private,
+            locks=_common([set(chain.locks) for chain in shared or different.values()]),
+            private=not shared,
             chains=tuple(different.values()),
         )
 
@@ -207,9 +208,14 @@ def _common(locksets: list[set[HeldLock]]) -> tuple[HeldLock, ...]:
             all(lock.mode == "read" for lock in locks if lock.lock_class == name)
             for locks in locksets
         )
-        texts = sorted({lock.text for lock in same}, key=lambda text: ("->" not in text, text))
+        texts = sorted({lock.text for lock in same}, key=_plainness)
         found.append(HeldLock(texts[0], "read" if for_read else "write", name, same[0].section))
     return tuple(sorted(found, key=lambda lock: (lock.section, lock.text)))
+
+
+def _plainness(text: str) -> tuple[bool, bool, int, str]:
+    """Paths before classes, and neither with casts."""
+    return "((" in text, "->" not in text, len(text), text
 
 
 def _writers(writes: list[AccessAnswer]) -> tuple[HeldLock, ...]:
