@@ -14,6 +14,7 @@ from lockcheck.facts.ir import Function, UnitFacts
 from lockcheck.facts.store import FactStore, FileHashes, unit_key
 
 KEY = unit_key(["tree", "x.c", "-O2"])
+NONE: frozenset[str] = frozenset()  # no function is modelled
 
 
 def facts(file: str = "x.c", weight: int = 0) -> UnitFacts:
@@ -59,7 +60,7 @@ def save(cache: Path, files: list[Path], key: str = KEY, what: UnitFacts | None 
 def load(cache: Path, key: str = KEY, overlay: dict[str, bytes] | None = None) -> UnitFacts | None:
     store = FactStore(cache)
     try:
-        return store.load(key, FileHashes(overlay or {}))
+        return store.load(key, FileHashes(overlay or {}), NONE)
     finally:
         store.close()
 
@@ -150,6 +151,34 @@ def test_saving_again_replaces(cache: Path, source: Path) -> None:
     assert found.file == "y.c"
 
 
+# -- models ------------------------------------------------------------------------------------
+
+
+def modelled(cache: Path, *names: str) -> bool:
+    """Whether facts are found by a run whose models know these functions."""
+    store = FactStore(cache)
+    try:
+        return store.load(KEY, FileHashes({}), frozenset(names)) is not None
+    finally:
+        store.close()
+
+
+def test_facts_depend_on_the_models_that_they_met(cache: Path, source: Path) -> None:
+    save(cache, [source], what=msgspec.structs.replace(facts(), hidden=("spin_lock",)))
+
+    assert modelled(cache, "spin_lock")
+    assert modelled(cache, "spin_lock", "mutex_lock")
+    assert not modelled(cache)
+    assert not modelled(cache, "mutex_lock")
+
+
+def test_a_new_model_of_a_function_that_was_read_is_a_miss(cache: Path, source: Path) -> None:
+    save(cache, [source])
+
+    assert modelled(cache, "something_else")
+    assert not modelled(cache, "g")  # g@h.h is one of the functions that the unit needs
+
+
 # -- keys --------------------------------------------------------------------------------------
 
 
@@ -196,7 +225,7 @@ def test_corrupt_database_is_an_empty_cache(cache: Path, source: Path) -> None:
     database(cache).write_bytes(b"this is no database at all" * 100)
     store = FactStore(cache)
 
-    assert store.load(KEY, FileHashes({})) is None
+    assert store.load(KEY, FileHashes({}), NONE) is None
     store.save(KEY, [str(source)], facts(), FileHashes({}))
     store.close()
 
@@ -236,7 +265,7 @@ def test_closed_store_answers_nothing(cache: Path, source: Path) -> None:
     store = FactStore(cache)
     store.close()
 
-    assert store.load(KEY, FileHashes({})) is None
+    assert store.load(KEY, FileHashes({}), NONE) is None
     store.save(KEY, [str(source)], facts(), FileHashes({}))
     store.close()
 
@@ -252,7 +281,7 @@ def _work(cache: str, source: str, start: int) -> int:
     for number in range(start, start + 50):
         key = unit_key([str(number)])
         store.save(key, [source], facts(f"{number}.c"), hashes)
-        found = store.load(key, hashes)
+        found = store.load(key, hashes, NONE)
         hits += found is not None and found.file == f"{number}.c"
     store.close()
     return hits
@@ -264,7 +293,7 @@ def test_two_processes_at_once(cache: Path, source: Path) -> None:
         assert [job.result(timeout=120) for job in jobs] == [50, 50]
 
     store = FactStore(cache)
-    found = [store.load(unit_key([str(n)]), FileHashes({})) for n in range(75)]
+    found = [store.load(unit_key([str(n)]), FileHashes({}), NONE) for n in range(75)]
     store.close()
     assert [unit.file for unit in found if unit is not None] == [f"{n}.c" for n in range(75)]
 
@@ -275,7 +304,7 @@ def test_two_processes_at_once(cache: Path, source: Path) -> None:
 def present(cache: Path, count: int) -> list[int]:
     store = FactStore(cache)
     hashes = FileHashes({})
-    found = [n for n in range(count) if store.load(unit_key([str(n)]), hashes) is not None]
+    found = [n for n in range(count) if store.load(unit_key([str(n)]), hashes, NONE) is not None]
     store.close()
     return found
 
@@ -326,7 +355,7 @@ def test_use_keeps_an_entry(cache: Path, source: Path, monkeypatch: pytest.Monke
             )
     db.close()
     store = FactStore(cache)
-    assert store.load(unit_key(["0"]), FileHashes({})) is not None
+    assert store.load(unit_key(["0"]), FileHashes({}), NONE) is not None
     monkeypatch.setattr("lockcheck.facts.store._MAX_BYTES", 5_000)
     store.close()
     monkeypatch.undo()

@@ -35,7 +35,7 @@ FLAG = "struct thing *t, int shared, int other"
         (
             "bit_spin_lock(3, &t->word);",
             "bit_spin_unlock(3, &t->word);",
-            lockset("t->word", "preemption off"),
+            lockset("t->word"),
         ),
         (
             "unsigned long flags; do { flags = _raw_spin_lock_irqsave(spinlock_check(&t->spin)); }"

@@ -323,6 +323,7 @@ def test_two_guards(tmp_path: Path) -> None:
 # -- summaries ---------------------------------------------------------------------------------
 
 LOCK = ("f", ("p", 0), "thing.rw")
+PREEMPTION = (("section", "preemption off"), "write")  # beside every spinning lock
 
 
 def test_summary_of_a_function_that_does_nothing_to_locks(tmp_path: Path) -> None:
@@ -334,13 +335,13 @@ def test_summary_of_a_function_that_does_nothing_to_locks(tmp_path: Path) -> Non
 def test_summary_of_a_function_that_locks(tmp_path: Path) -> None:
     (only,) = summary(tmp_path, f"void f(struct thing *t) {{ {TAKE} }}").exits
 
-    assert (only.acquired, only.released) == (((LOCK, "write"),), ())
+    assert (only.acquired, only.released) == (((LOCK, "write"), PREEMPTION), ())
 
 
 def test_summary_of_a_function_that_drops(tmp_path: Path) -> None:
     (only,) = summary(tmp_path, f"void f(struct thing *t) {{ {DROP} }}").exits
 
-    assert (only.acquired, only.released) == ((), ((LOCK, "write"),))
+    assert (only.acquired, only.released) == ((), ((LOCK, "write"), PREEMPTION))
 
 
 def test_summary_of_a_function_that_drops_and_retakes(tmp_path: Path) -> None:

@@ -52,9 +52,17 @@ def test_every_name_of_a_file_is_loaded(file: Traversable) -> None:
     top = load_yaml(file.read_text("utf-8"), file.name)
     names = [name for entry in top.items("functions") for name in entry.strings("names")]
 
-    assert names
+    assert names or top.get("functions") is None
     assert set(names) <= set(load_models().functions)
     assert all(NAME.fullmatch(name) for name in names)
+
+
+def test_every_file_says_something() -> None:
+    for file in FILES:
+        top = load_yaml(file.read_text("utf-8"), file.name)
+        parts = ("functions", "entry-points", "back-pointers", "exclusive")
+
+        assert any(top.items(part) for part in parts), file.name
 
 
 def test_every_name_is_modelled_once() -> None:
@@ -115,7 +123,10 @@ def test_modes_fit_the_kind_of_lock() -> None:
     for name, model in models.functions.items():
         for effect in (*model.acquires, *model.releases):
             assert effect.mode in (READ, WRITE), name
-            assert (effect.argument is None) != (effect.section == ""), name
+            named = (effect.argument is not None, effect.lock is not None)
+            assert sum(named) == 1, name
+            assert (effect.section != "") == (effect.lock is not None
+                                              and effect.lock[0] == "section"), name
 
 
 PAIRS = [
@@ -250,8 +261,8 @@ def test_good_file(folder: Path) -> None:
         ("mode: write}", "mod: write}", 7, "unknown key 'mod'"),
         ("mode: write}", "mode: exclusive}", 7, "must be one of"),
         ("mode: write}", "mode: write, when: never}", 7, "must be one of"),
-        ("{argument: 0, ", "{", 7, "either an argument or a section"),
-        ("{argument: 0, ", "{argument: 0, section: RCU, ", 7, "either an argument or a section"),
+        ("{argument: 0, ", "{", 7, "name one of: argument, section, global"),
+        ("{argument: 0, ", "{argument: 0, section: RCU, ", 7, "name one of: argument, section, global"),
         ("argument: 0", "argument: first", 7, "whole number"),
         ("my_lock: exclusive", "my_lock: exclusiv", 4, "must be one of"),
         ("  flag: 4", "  flag: four", 2, "whole number"),
