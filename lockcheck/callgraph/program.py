@@ -52,6 +52,7 @@ class Program:
         self.models = models
         self.functions: dict[str, Function] = {}
         self.records: dict[str, dict[str, str]] = {}
+        self.guarded: dict[tuple[str, str], str] = {}  # (record, member) → the lock as C text
         self._initialisers: list[tuple[Expr, Expr]] = []
         own: set[str] = set()
         for unit in units:
@@ -61,6 +62,8 @@ class Program:
             for tag, fields in unit.records.items():
                 self.records.setdefault(tag, {}).update(fields)
             self._initialisers.extend(unit.initialisers)
+            for record, field, lock in unit.guarded:
+                self.guarded.setdefault((record, field), lock)
         self._params = {key: function.params for key, function in self.functions.items()}
         self.slots = SlotGraph(models)
         self._flow()

@@ -12,11 +12,12 @@ from lockcheck.findings.model import Finding, LedgerCount, LedgerEntry, Outcome
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.sleeping import SleepAnalysis
 from lockcheck.rules.accesses import AccessFinder
+from lockcheck.rules.annotated import check_annotated
 from lockcheck.rules.asserted import check_assertions
 from lockcheck.rules.assertions import AssertionAnalysis
 from lockcheck.rules.guarded import check_guarded
 from lockcheck.rules.hooks import check_hook
-from lockcheck.rules.model import Assertions, GuardedData, Rule
+from lockcheck.rules.model import AnnotatedData, Assertions, GuardedData, Rule
 
 
 class Checked(NamedTuple):
@@ -47,6 +48,8 @@ def check_rules(program: Program, rules: Sequence[Rule], advance: Callable[[str]
             result = check_guarded(rule, rule.check, analysis, finder)
         elif isinstance(rule.check, Assertions):
             result = check_assertions(rule, rule.check, analysis, assertions)
+        elif isinstance(rule.check, AnnotatedData):
+            result = check_annotated(rule, analysis, finder)
         else:
             result = check_hook(rule, rule.check, analysis, sleeping)
         findings.extend(result.findings)

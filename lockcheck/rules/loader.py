@@ -15,6 +15,7 @@ from lockcheck.errors import LockcheckError
 from lockcheck.findings.model import Level, RuleInfo
 from lockcheck.models.loader import READ, WRITE
 from lockcheck.rules.model import (
+    AnnotatedData,
     Assertions,
     Datum,
     GuardedData,
@@ -26,11 +27,12 @@ from lockcheck.rules.model import (
 from lockcheck.rules.pattern import Member, Pattern, parse_pattern, parse_variables, pattern_error
 from lockcheck.yamlfile import Node, load_yaml
 
-GUARDED_DATA, WALK, HOOK, ASSERTION = (
+GUARDED_DATA, WALK, HOOK, ASSERTION, ANNOTATED = (
     "guarded-data",
     "walk-in-section",
     "hook-no-sleep",
     "assertion",
+    "annotated-data",
 )
 _COMMON = frozenset({"id", "title", "level", "cwe", "rationale", "kind", "examples"})
 _KEYS = {
@@ -39,6 +41,7 @@ _KEYS = {
     WALK: _COMMON | {"where", "data", "write", "read", "lock-free", "unshared"},
     HOOK: _COMMON | {"from", "through"},
     ASSERTION: _COMMON | {"asserts"},
+    ANNOTATED: _COMMON,
 }
 _ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*$")
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*$")
@@ -173,7 +176,9 @@ def parse_rule(text: str, file: str, *, builtin: bool) -> Rule:
     return Rule(info, _check(top, kind), builtin)
 
 
-def _check(top: Node, kind: str) -> GuardedData | HookNoSleep | Assertions:
+def _check(top: Node, kind: str) -> GuardedData | HookNoSleep | Assertions | AnnotatedData:
+    if kind == ANNOTATED:
+        return AnnotatedData()
     if kind == HOOK:
         return _hook(top)
     if kind == ASSERTION:

@@ -66,6 +66,10 @@ class Assertions(msgspec.Struct, frozen=True):
     origins: tuple[str, ...]
 
 
+class AnnotatedData(msgspec.Struct, frozen=True):
+    """Members whose declarations name the lock that guards them."""
+
+
 class Rule(msgspec.Struct, frozen=True):
     """A rule: what reports say of it, and what is checked.
 
@@ -73,5 +77,5 @@ class Rule(msgspec.Struct, frozen=True):
     """
 
     info: RuleInfo
-    check: GuardedData | HookNoSleep | Assertions
+    check: GuardedData | HookNoSleep | Assertions | AnnotatedData
     builtin: bool
