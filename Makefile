@@ -2,6 +2,7 @@
 # make test    set up, run all tests, the ones on real kernel trees included
 # make check   ruff, mypy --strict, direction of imports
 # make bench   time and memory against clang, into benchmarks/results.md
+# make ledger  the obligations of both kernel trees and how they end, into docs/ledger.md
 # make clean   remove what these made; kernel trees and caches outside of here stay
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ DEV_READY := $(VENV)/.ready-dev
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench trees clean
+.PHONY: demo test check bench ledger trees clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN_READY)
@@ -38,6 +39,9 @@ check: $(DEV_READY)
 
 bench: $(RUN_READY) trees
 	$(BIN)/python benchmarks/bench.py
+
+ledger: $(RUN_READY) trees
+	$(BIN)/python benchmarks/ledger.py
 
 # The trees that tests and benchmarks run on, fetched once, outside of the repository.
 trees:
