@@ -33,7 +33,7 @@ from lockcheck.lockstate.verdicts import (
 )
 
 MAX_SIBLING_LEVELS = 4  # how far up it is looked for a caller that takes the lock
-MAX_NODES = 4000  # function contexts looked at for one obligation
+MAX_NODES = 2000  # function contexts looked at for one obligation
 
 
 class Checker:

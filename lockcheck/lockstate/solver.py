@@ -37,6 +37,7 @@ from lockcheck.models.loader import (
 )
 
 MAX_STATES = 32  # lock states kept apart in one block
+_FORKS = 8  # states inside of a block that are kept apart without a look at what they hold
 _UNTOUCHED: Since = (0, frozenset())
 MAX_STEPS = 6000  # states walked through blocks in one function
 
@@ -311,6 +312,8 @@ class Solver:
                 for current in states:
                     following.extend(self._call(event, current, observe))
                 states = following
+                if len(states) > _FORKS:
+                    states = self._merged(states, -event[2])
             elif kind == "S":
                 for current in states:
                     address = current.evaluate(event[2])
@@ -331,6 +334,20 @@ class Solver:
                     address = current.evaluate(event[2])
                     observe(event, At(current.copy(), (address,)))
         return states
+
+    def _merged(self, states: list[State], place: int) -> list[State]:
+        """States that calls have forked inside of a block, merged like those that meet at one."""
+        kept: dict[object, State] = {}
+        for state in states:
+            key = state.key()
+            known = kept.get(key)
+            if known is not None:
+                known.merge(state, place)
+            elif len(kept) < MAX_STATES:
+                kept[key] = state
+            else:
+                self._settled = False  # UNSOUND: as in _arrive
+        return list(kept.values())
 
     def _call(
         self, event: Event, state: State, observe: Callable[[Event, At], None] | None
