@@ -33,7 +33,8 @@ from lockcheck.lockstate.verdicts import (
 )
 
 MAX_SIBLING_LEVELS = 4  # how far up it is looked for a caller that takes the lock
-MAX_NODES = 2000  # function contexts looked at for one obligation
+MAX_GUARDS = 32  # sets of conditions for one function that are told apart
+MAX_NODES = 4000  # function contexts looked at for one obligation
 
 
 class Checker:
@@ -235,9 +236,11 @@ class Checker:
                     violations.append(self._violation(parents, context, edge, below, ""))
                 elif edge.verdict is Verdict.UNDECIDED:
                     unproved.append(self.undecided(edge))
-                elif edge.above is not None and seen.add(edge.above):
-                    parents[edge.above] = (context, edge)
-                    queue.append(edge.above)
+                elif edge.above is not None:
+                    above = seen.add(edge.above)
+                    if above is not None:
+                        parents[above] = (context, edge)
+                        queue.append(above)
             self._enter(context, parents, violations, unproved, below)
         return Outcome(tuple(violations), tuple(dict.fromkeys(unproved)), held, by_class)
 
@@ -317,6 +320,7 @@ _SETS_UP = (
 _WITH_AND_WITHOUT = (
     "{name} calls it on paths with and without {lock}, as a condition says that is not followed"
 )
+_MANY_CONDITIONS = "{name} is reached under too many different conditions to follow them all"
 _EITHER_MODE = "{name} holds {lock} for read or for write, as a condition says that is not followed"
 _INFEASIBLE = Judgement(Verdict.INFEASIBLE)
 
@@ -351,12 +355,19 @@ class _Seen:
     def __init__(self) -> None:
         self._guards: dict[tuple[object, ...], list[frozenset[Condition]]] = {}
 
-    def add(self, context: Context) -> bool:
-        """Take a context in; whether it says anything new."""
+    def add(self, context: Context) -> Context | None:
+        """Take a context in; what is left to ask, None if it says nothing new.
+
+        Of one with many conditions already asked about, the conditions are given up: what is found
+        then is in doubt.
+        """
         key = (context.function, context.needs, context.datum, context.offered, context.doubt)
         known = self._guards.setdefault(key, [])
         guard = frozenset(context.guard)
         if any(weaker <= guard for weaker in known):
-            return False
+            return None
+        if len(known) >= MAX_GUARDS:
+            known.insert(0, frozenset())
+            return _doubted(msgspec.structs.replace(context, guard=()), _MANY_CONDITIONS)
         known.append(guard)
-        return True
+        return context
