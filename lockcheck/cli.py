@@ -5,18 +5,29 @@ What a command needs is imported when it runs, so that `--help` answers at once.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
+import msgspec
 
 from lockcheck import __version__, exitstatus
+from lockcheck.cli_ledger import ledger
+from lockcheck.cli_options import (
+    ARGUMENTS,
+    PathType,
+    make_config,
+    print_text,
+    rules_option,
+    run_options,
+    tree_options,
+)
+from lockcheck.cli_questions import guards, why
 from lockcheck.errors import LockcheckError
 from lockcheck.exitstatus import ExitStatus, GuardedGroup, run
 
@@ -25,26 +36,16 @@ if TYPE_CHECKING:
     from lockcheck.report.output import Renderer
     from lockcheck.source.tree import KernelTree
 
-_ARGUMENTS = "lockcheck.arguments"
 _SUPPRESSION_FILE = "lockcheck.toml"
 
 OutputPair = tuple[str, Path | None]
-
-
-class _PathType(click.Path):
-    """A path that is not empty: a shell variable that was not set names nothing."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == "":
-            self.fail("the name is empty", param, ctx)
-        return super().convert(value, param, ctx)
 
 
 class _Cli(GuardedGroup):
     """The group of all commands; it remembers what was typed, for the reports."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_ARGUMENTS] = tuple(args)
+        ctx.meta[ARGUMENTS] = tuple(args)
         return super().parse_args(ctx, args)
 
 
@@ -61,6 +62,8 @@ Examples:
   cd linux && make defconfig prepare    # a tree to check: nothing is built
   lockcheck doctor                      # is everything there?
   lockcheck check arch/x86/kvm          # findings, with their evidence
+  lockcheck ledger arch/x86/kvm         # every promise of a lock, and how it ends
+  lockcheck why kvm_zap_gfn_range arch/x86/kvm virt/kvm      # what is held when it runs
   lockcheck rules show gfn-track-write  # what a rule wants, and why
 
 {exitstatus.HELP}""",
@@ -73,36 +76,6 @@ def cli() -> None:
     data is used, or a function is called, without the lock that the rules or the source ask for,
     with the call chain that leads there.
     """
-
-
-def _tree_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that name the tree, for every command that reads one."""
-    for option in (
-        click.option(
-            "--build",
-            type=_PathType(path_type=Path),
-            metavar="DIR",
-            help="The build directory (what `make O=` names), when the tree is not built in place.",
-        ),
-        click.option(
-            "--tree",
-            type=_PathType(path_type=Path),
-            metavar="DIR",
-            help="The kernel tree. Without it: the one around the current directory.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-_rules_option = click.option(
-    "--rules",
-    "extra_rules",
-    type=_PathType(),
-    multiple=True,
-    metavar="FILE|DIR",
-    help="A rule file of yours, or a directory of them, beside the built-in ones. Repeatable.",
-)
 
 
 @cli.command(
@@ -137,15 +110,9 @@ current directory:
 {exitstatus.HELP}"""
 )
 @click.argument("paths", nargs=-1, metavar="[PATHS]...")
-@_tree_options
-@_rules_option
-@click.option(
-    "-j",
-    "--jobs",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Units to parse at a time. Default: one for each core.",
-)
+@tree_options
+@rules_option
+@run_options
 @click.option(
     "--format",
     "formats",
@@ -158,7 +125,7 @@ current directory:
     "--output",
     "outputs",
     multiple=True,
-    type=_PathType(path_type=Path),
+    type=PathType(path_type=Path),
     metavar="FILE",
     help="Where to write; - is standard output. Repeatable. Files are written whole or not at all.",
 )
@@ -170,18 +137,16 @@ current directory:
 )
 @click.option(
     "--suppressions",
-    type=_PathType(),
+    type=PathType(),
     metavar="FILE",
     help="The suppression file. Default: lockcheck.toml at the top of the tree, else here.",
 )
 @click.option("--show-suppressed", is_flag=True, help="Print suppressed findings as text, too.")
 @click.option(
-    "--cache",
-    type=_PathType(file_okay=False),
-    metavar="DIR",
-    help="Keep facts between runs there. Default: lockcheck in $XDG_CACHE_HOME or ~/.cache.",
+    "--all-kinds",
+    is_flag=True,
+    help="In SARIF, proved and unproved obligations, too (kinds pass and open).",
 )
-@click.option("--no-cache", is_flag=True, help="Read everything anew, keep nothing.")
 @click.option("--exit-zero", is_flag=True, help="Status 0 instead of 1 for findings.")
 @click.option(
     "--colour",
@@ -207,11 +172,10 @@ def check(
     cache: str | None,
     no_cache: bool,
     exit_zero: bool,
+    all_kinds: bool,
     colour: str,
 ) -> None:
     """Check the units below PATHS and print findings."""
-    if cache is not None and no_cache:
-        raise click.UsageError("--cache and --no-cache exclude each other")
     pairs = _output_pairs(formats, outputs, quiet=quiet)
 
     from lockcheck.report.output import check_pairs, check_writable
@@ -220,28 +184,20 @@ def check(
     for _, path in pairs:
         check_writable(path)
 
-    from lockcheck.config import Config
     from lockcheck.progress import progress_for_terminal
     from lockcheck.report.output import write_outputs
     from lockcheck.session import analyse
-    from lockcheck.source.tree import find_tree
 
-    kernel = find_tree(tree, build)
-    config = Config(
-        tree=kernel,
-        paths=paths,
-        rules=extra_rules,
-        jobs=jobs or len(os.sched_getaffinity(0)),
-        suppressions=suppressions or _suppression_file(kernel),
-        command_line=("lockcheck", *ctx.meta.get(_ARGUMENTS, ())),
-        cache=None if no_cache else cache or _cache_directory(),
+    config = make_config(ctx, paths, tree, build, jobs, cache, no_cache, extra_rules)
+    config = msgspec.structs.replace(
+        config, suppressions=suppressions or _suppression_file(config.tree)
     )
     progress = progress_for_terminal()
     try:
         report = analyse(config, progress)
     finally:
         progress.end()
-    renderers = _renderers(show_suppressed=show_suppressed)
+    renderers = _renderers(show_suppressed=show_suppressed, all_kinds=all_kinds)
     write_outputs(report, _coloured(pairs, colour), formats=renderers)
     status = _status(report)
     ctx.exit(ExitStatus.CLEAN if exit_zero and status is ExitStatus.FINDINGS else status)
@@ -260,7 +216,7 @@ Exit status: 0 when `lockcheck check` would start, 2 when it would not.
 Each problem is shown with its remedy."""
 )
 @click.argument("paths", nargs=-1, metavar="[PATHS]...")
-@_tree_options
+@tree_options
 @click.pass_context
 def doctor(
     ctx: click.Context, paths: tuple[str, ...], tree: Path | None, build: Path | None
@@ -269,7 +225,7 @@ def doctor(
     from lockcheck.source.doctor import examine, render
 
     report = examine(tree, build, paths)
-    _print(render(report))
+    print_text(render(report))
     ctx.exit(ExitStatus.CLEAN if report.is_healthy else ExitStatus.USAGE)
 
 
@@ -284,7 +240,7 @@ Examples:
   lockcheck rules show gfn-track-write
       one rule: what it wants, why, and examples""",
 )
-@_rules_option
+@rules_option
 @click.pass_context
 def rules(ctx: click.Context, extra_rules: tuple[str, ...]) -> None:
     """List the rules, or show one."""
@@ -293,7 +249,7 @@ def rules(ctx: click.Context, extra_rules: tuple[str, ...]) -> None:
         return
     infos = _load_rule_infos(extra_rules)
     width = max((len(info.rule_id) for info in infos), default=0)
-    _print("".join(f"{i.rule_id:<{width}}  {i.level:<7}  {i.title}\n" for i in infos))
+    print_text("".join(f"{i.rule_id:<{width}}  {i.level:<7}  {i.title}\n" for i in infos))
 
 
 @rules.command(
@@ -302,7 +258,7 @@ Example:
   lockcheck rules show gfn-track-write"""
 )
 @click.argument("rule_id", metavar="ID")
-@_rules_option
+@rules_option
 @click.pass_obj
 def show(group_rules: tuple[str, ...], rule_id: str, extra_rules: tuple[str, ...]) -> None:
     """Show one rule: what it wants, why, and examples."""
@@ -313,7 +269,7 @@ def show(group_rules: tuple[str, ...], rule_id: str, extra_rules: tuple[str, ...
             f"there is no rule '{rule_id}'",
             remedy=f"did you mean '{close[0]}'?" if close else "`lockcheck rules` lists them",
         )
-    _print(_rule_text(infos[rule_id]))
+    print_text(_rule_text(infos[rule_id]))
 
 
 def _output_pairs(
@@ -343,13 +299,18 @@ def _output_pairs(
     return tuple(pairs)
 
 
-def _renderers(*, show_suppressed: bool) -> dict[str, Renderer]:
+def _renderers(*, show_suppressed: bool, all_kinds: bool) -> dict[str, Renderer]:
     """The formats of `write_outputs` as the options want them; `colour` is text with colours."""
-    from lockcheck.report import text
+    from lockcheck.report import sarif, text
     from lockcheck.report.output import FORMATS
 
     render = functools.partial(text.render, show_suppressed=show_suppressed)
-    return {**FORMATS, "text": render, "colour": functools.partial(render, colour=True)}
+    return {
+        **FORMATS,
+        "text": render,
+        "colour": functools.partial(render, colour=True),
+        "sarif": functools.partial(sarif.render, all_kinds=all_kinds),
+    }
 
 
 def _coloured(pairs: Sequence[OutputPair], colour: str) -> tuple[OutputPair, ...]:
@@ -372,14 +333,6 @@ def _suppression_file(tree: KernelTree) -> str | None:
         if os.path.lexists(file):
             return str(file)
     return None
-
-
-def _cache_directory() -> str | None:
-    """Where facts are kept unless the user says otherwise; None when there is no such place."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(base):  # the standard wants others ignored
-        base = os.path.expanduser(os.path.join("~", ".cache"))
-    return os.path.join(base, "lockcheck") if os.path.isabs(base) else None
 
 
 def _status(report: Report) -> ExitStatus:
@@ -411,17 +364,8 @@ def _rule_text(info: RuleInfo) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _print(text: str) -> None:
-    """Print to standard output; a reader who closes the pipe had enough."""
-    try:
-        click.echo(text, nl=False)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Else the interpreter complains again when it flushes on exit.
-        with contextlib.suppress(OSError, ValueError):
-            devnull = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(devnull, sys.stdout.fileno())
-            os.close(devnull)
+for _command in (ledger, why, guards):
+    cli.add_command(_command)
 
 
 if __name__ == "__main__":

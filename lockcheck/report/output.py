@@ -48,7 +48,7 @@ def write_outputs(
             if path is None or _is_stdout(path):
                 _write_stdout(content)
             else:
-                _write_file(path, content)
+                write_file(path, content)
         except LockcheckError as error:
             failure = failure or error
     if failure is not None:
@@ -124,7 +124,7 @@ def _unwritable(path: Path, why: str) -> LockcheckError:
     return LockcheckError(f"cannot write the output: {why}", file=str(path), remedy=_ELSEWHERE)
 
 
-def _write_file(path: Path, content: str) -> None:
+def write_file(path: Path, content: str) -> None:
     check_writable(path)
     # Replace what a symbolic link points to, as a shell's redirection would, not the link.
     target = Path(os.path.realpath(path))

@@ -10,18 +10,20 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import sarif_om as om
 
 from lockcheck import __version__
 from lockcheck.errors import Notice
-from lockcheck.findings.fingerprint import SCHEME
+from lockcheck.findings.fingerprint import SCHEME, fingerprint
 from lockcheck.findings.model import (
     Finding,
     Level,
     Location,
+    Outcome,
     Report,
     RuleInfo,
     Step,
@@ -56,6 +58,7 @@ _PROBLEM_SEVERITY = {
     Level.NOTE: "recommendation",
 }
 
+_KIND_OF_OUTCOME = {Outcome.PROVED: "pass", Outcome.UNPROVED: "open"}
 _ESSENTIAL = frozenset({StepKind.ENTRY, StepKind.ACCESS, StepKind.SLEEP, StepKind.ASSERTION})
 
 # Never left out: `level` falls back to the rule's, and readers disagree about the others.
@@ -65,19 +68,21 @@ _ALWAYS_WRITTEN = frozenset({"level", "kind", "importance"})
 _RENAMED = {("Suppression", "state"): "status"}
 
 
-def render(report: Report) -> str:
+def render(report: Report, *, all_kinds: bool = False) -> str:
     """The report as a SARIF log, ending in a newline. Equal reports give equal text.
+
+    all_kinds: proved and unproved obligations are results, too, of the kinds pass and open.
 
     Suppressed findings are in it, with their suppression. `read_findings` reads findings back.
     Paths are relative to the tree; only a file outside of it keeps its absolute path.
     Raises LockcheckError when a rule names a weakness in a form that is not CWE-<number>.
     """
-    run = _plain(_run(report))
+    run = _plain(_run(report, all_kinds))
     log = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
     return json.dumps(log, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
 
-def _run(report: Report) -> om.Run:
+def _run(report: Report, all_kinds: bool) -> om.Run:
     root = report.tree.root
     rules = _all_rules(report)
     index_of = {rule.rule_id: index for index, rule in enumerate(rules)}
@@ -96,7 +101,10 @@ def _run(report: Report) -> om.Run:
             )
         },
         properties=_run_properties(report),
-        results=[_result(finding, index_of, root) for finding in report.findings],
+        results=[
+            *(_result(finding, index_of, root) for finding in report.findings),
+            *(_obligations(report, index_of, root) if all_kinds else ()),
+        ],
         taxonomies=[_taxonomy(weaknesses)] if weaknesses else None,
         version_control_provenance=_provenance(report),
     )
@@ -283,6 +291,30 @@ def _result(finding: Finding, index_of: dict[str, int], root: str) -> om.Result:
         partial_fingerprints={SCHEME: finding.fingerprint},
         suppressions=suppressions,
     )
+
+
+def _obligations(report: Report, index_of: dict[str, int], root: str) -> Iterator[om.Result]:
+    """What is no finding: proved obligations pass, unproved ones are open."""
+    ordinals: Counter[tuple[str, ...]] = Counter()
+    for entry in report.obligations:
+        kind = _KIND_OF_OUTCOME.get(entry.outcome)
+        if kind is None or entry.rule_id not in index_of:
+            continue
+        place = entry.location
+        subject = f"{entry.origin} {entry.requirement}"
+        lock = " ".join(entry.lock)
+        key = (entry.rule_id, place.function, subject, lock)
+        mark = fingerprint(*key, ordinals[key])
+        ordinals[key] += 1
+        yield om.Result(
+            rule_id=entry.rule_id,
+            rule_index=index_of[entry.rule_id],
+            kind=kind,
+            level="none",
+            message=om.Message(text=f"{entry.origin}: {entry.requirement}: {entry.reason}."),
+            locations=[_location(place, root)],
+            partial_fingerprints={SCHEME: mark},
+        )
 
 
 def _code_flow(chain: Sequence[Step], root: str) -> om.CodeFlow:

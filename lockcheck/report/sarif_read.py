@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from lockcheck.errors import LockcheckError
@@ -80,13 +82,14 @@ class _Suppression(_Read, frozen=True):
 
 class _Result(_Read, frozen=True):
     rule_id: str
-    level: Level
+    level: Level | Literal["none"]
     message: _Message
     locations: tuple[_Location, ...]
     partial_fingerprints: dict[str, str]
     code_flows: tuple[_CodeFlow, ...] = ()
     related_locations: tuple[_Location, ...] = ()
     suppressions: tuple[_Suppression, ...] = ()
+    kind: str = "fail"
 
 
 class _Driver(_Read, frozen=True):
@@ -130,7 +133,8 @@ def read_findings(text: str | bytes, *, file: str | None = None) -> tuple[Findin
             if msgspec.json.decode(raw, type=_AnyRun).tool.driver.name == TOOL_NAME:
                 ours += 1
                 run = msgspec.json.decode(raw, type=_Results)
-                findings.extend(_finding(result, file) for result in run.results)
+                # Obligations that are met, or open, are no findings.
+                findings.extend(_finding(r, file) for r in run.results if r.kind == "fail")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _unreadable(str(error), file) from error
     if not ours:
@@ -156,7 +160,7 @@ def _finding(result: _Result, file: str | None) -> Finding:
     links = [step.message for step in related]
     return Finding(
         rule_id=result.rule_id,
-        level=result.level,
+        level=Level(result.level),
         message=messages.without_links(result.message.text, links),
         location=_location(result.locations[0]),
         chain=tuple(

@@ -1,0 +1,123 @@
+"""The command `ledger`: every obligation, and how it ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lockcheck.cli_options import (
+    PathType,
+    make_config,
+    print_text,
+    rules_option,
+    run_options,
+    tree_options,
+)
+from lockcheck.exitstatus import ExitStatus
+
+_STATES = ("proved", "violated", "unproved")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  lockcheck ledger --summary arch/x86/kvm virt/kvm
+      how many obligations of each origin are proved, violated, unproved
+  lockcheck ledger --state unproved --lock kvm.mmu_lock arch/x86/kvm virt/kvm
+      what could not be decided about one lock, and what would decide it
+  lockcheck ledger --format json -o ledger.json arch/x86/kvm virt/kvm
+      all of them, for other programs
+
+\b
+An obligation says that a lock is held at one place: an assertion in the source
+(lockdep_assert_held(), the condition of rcu_dereference_check(), __must_hold),
+or an access that a rule names. It is proved, violated (a finding of `check`) or
+unproved. Patterns are those of file names: * stands for any letters.
+
+\b
+Exit status: 0 when the ledger is complete, whatever it says; 3 when some units
+were not read; 2 for errors in options or tree."""
+)
+@click.argument("paths", nargs=-1, metavar="[PATHS]...")
+@tree_options
+@rules_option
+@run_options
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice(_STATES),
+    multiple=True,
+    help="Only those that ended so. Repeatable.",
+)
+@click.option("--file", "file", metavar="PATTERN", help="Only in files of this name.")
+@click.option("--function", metavar="PATTERN", help="Only in functions of this name.")
+@click.option("--lock", metavar="PATTERN", help="Only about this lock, e.g. kvm.mmu_lock.")
+@click.option("--origin", metavar="PATTERN", help="Only stated by this, e.g. lockdep_assert_*.")
+@click.option("--summary", is_flag=True, help="Only the numbers by origin.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "csv"]),
+    default="text",
+    show_default=True,
+    help="How to write it.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=PathType(path_type=Path),
+    metavar="FILE",
+    help="Where to write; written whole or not at all. Default: standard output.",
+)
+@click.pass_context
+def ledger(
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    tree: Path | None,
+    build: Path | None,
+    extra_rules: tuple[str, ...],
+    jobs: int | None,
+    cache: str | None,
+    no_cache: bool,
+    states: tuple[str, ...],
+    file: str | None,
+    function: str | None,
+    lock: str | None,
+    origin: str | None,
+    summary: bool,
+    form: str,
+    output: Path | None,
+) -> None:
+    """List every obligation and how it ended, with the reason."""
+    if summary and form != "text":
+        raise click.UsageError("--summary is text: leave --format out")
+    from lockcheck.report.output import check_writable
+
+    check_writable(output)
+
+    from lockcheck.progress import progress_for_terminal
+    from lockcheck.report import ledger as render
+    from lockcheck.report.output import write_file
+    from lockcheck.session import analyse
+
+    config = make_config(ctx, paths, tree, build, jobs, cache, no_cache, extra_rules)
+    progress = progress_for_terminal()
+    try:
+        report = analyse(config, progress)
+    finally:
+        progress.end()
+    wanted = render.Filter(states, file, function, lock, origin)
+    entries = [entry for entry in report.obligations if wanted.takes(entry)]
+    if summary:
+        text = render.summary(entries)
+    else:
+        text = {"text": render.as_text, "json": render.as_json, "csv": render.as_csv}[form](entries)
+    if output is None or str(output) == "-":
+        print_text(text)
+    else:
+        write_file(output, text)
+    for notice in report.notices:
+        where = f"{notice.file}: " if notice.file else ""
+        click.echo(f"lockcheck: {where}{notice.severity}: {notice.message}", err=True)
+    ctx.exit(ExitStatus.CLEAN if report.complete else ExitStatus.INCOMPLETE)
