@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
 from lockcheck.callgraph.effects import stored_field
 from lockcheck.callgraph.program import Program
 from lockcheck.facts.folding import is_local
-from lockcheck.facts.ir import UNKNOWN, Expr, Function, successors
+from lockcheck.facts.ir import UNKNOWN, Expr, Function
+from lockcheck.lockstate.flow import certain_calls
+from lockcheck.lockstate.freshness import Freshness
+from lockcheck.lockstate.guards import guard, held_conditions
 from lockcheck.lockstate.memory import Memory
-from lockcheck.lockstate.solver import At, Oracle, Return, Solved, Solver
+from lockcheck.lockstate.solver import At, Return, Solved, Solver
 from lockcheck.lockstate.state import Fact, State
 from lockcheck.lockstate.summary import NO_SUMMARY, Condition, Exit, Summary
-from lockcheck.lockstate.terms import is_entry_term, is_small, lock_class, object_root, root
+from lockcheck.lockstate.terms import is_entry_term, is_small, lock_class
+from lockcheck.lockstate.transfer import Oracle
 from lockcheck.models.loader import FunctionModel
 
-MAX_GUARD = 8  # conditions that a guard keeps
-MAX_GUARD_DEPTH = 8  # nesting of a term in a guard
 MAX_EXITS = 8  # ways of leaving a function that its callers tell apart
 _NO_ENTRY_VALUE = -1
 _PURE_PARAMETERS = 3
@@ -35,15 +37,17 @@ class Analysis:
         self._watched = (
             frozenset(key for key in program.functions if key.split("@", 1)[0] in watched) | watched
         )
+        self._freshness = Freshness(self)
+        self.is_unshared = self._freshness.is_unshared
         self._oracle = Oracle(
             models=program.models,
             model=program.model,
             summary=self.summary,
             targets=self._targets,
             memory=Memory(program.effects, program.models.back_pointers),
-            is_zeroed=self.is_zeroed,
-            is_new=self._is_new_result,
-            publishes=self._passing_publishes,
+            is_zeroed=self._freshness.is_zeroed,
+            is_new=self._freshness.is_new_result,
+            publishes=self._freshness.passing_publishes,
             watched=self._watched,
             is_query_helper=self.is_query_helper,
             is_pure=self.is_pure,
@@ -56,10 +60,6 @@ class Analysis:
         self._certain: dict[str, frozenset[int]] = {}
         self._helpers: dict[str, bool] = {}
         self._pure: dict[str, bool] = {}
-        self._zeroed: dict[str, bool] = {}
-        self._passes_on: dict[str, bool] = {}
-        self._fresh: dict[str, bool] = {}
-        self._published: dict[tuple[str, int], bool] = {}
         self.unsettled: set[str] = set()
 
     def _targets(self, key: str, number: int) -> tuple[str, ...]:
@@ -140,7 +140,7 @@ class Analysis:
         """Whether every way through a function makes a call."""
         certain = self._certain.get(key)
         if certain is None:
-            certain = _certain_calls(self.function(key))
+            certain = certain_calls(self.function(key))
             self._certain[key] = certain
         return call in certain
 
@@ -225,140 +225,6 @@ class Analysis:
         result = value if value is not None and is_entry_term(value) else None
         return Exit(self.entry_guard(state), acquired, released, result, truth, fields)
 
-    # -- freshness -----------------------------------------------------------------------------
-
-    def is_unshared(self, key: str, state: State, term: Expr) -> bool:
-        """Whether a place in `key` lies in an object that nobody else has been told of yet."""
-        place = object_root(term)
-        return place[0] == "c" and place not in state.shared and self._is_new_result(key, place[1])
-
-    def _is_new_result(self, key: str, number: int) -> bool:
-        """Whether a call returns a newly allocated object."""
-        call = self.program.calls[key].get(number)
-        if call is None or not call.targets:
-            return False
-        return all(self.returns_fresh(target) for target in call.targets)
-
-    def publishes(self, key: str, index: int) -> bool:
-        """Whether a function may make the object of its parameter `index` known to others.
-
-        It stores a pointer to it outside the object itself, or gives it to a function that does.
-        A function that was not read, and has no model, does.
-        """
-        if self.program.model(key) is not None:
-            return False
-        known = self._published.get((key, index))
-        if known is not None:
-            return known
-        if key not in self.program.functions:
-            return True
-        self._published[key, index] = False  # recursion
-        mine: Expr = ("p", index)
-        solved = self.solved(key)
-        found = any(
-            event[0] == "S"
-            and object_root(at.terms[1]) == mine
-            and object_root(at.terms[0]) not in (mine, *_locals_only(at.terms[0]))
-            for event, ats in solved.accesses
-            for at in ats
-        )
-        if not found:
-            for number, ats in solved.calls.items():
-                passed = {
-                    (position, term == mine)
-                    for at in ats
-                    for position, term in enumerate(at.terms[1:])
-                    if object_root(term) == mine
-                }
-                if any(self._passing_publishes(key, number, *p) for p in passed):
-                    found = True
-                    break
-        self._published[key, index] = found
-        return found
-
-    def _passing_publishes(self, key: str, number: int, position: int, whole: bool) -> bool:
-        """Whether a call makes known the object that it is given: `whole`, or a member of it."""
-        call = self.program.calls[key][number]
-        for target in call.targets:
-            if target not in self.program.functions and not whole:
-                continue  # IMPRECISE: a member given to an unknown function is being set up
-            if self.publishes(target, position):
-                return True
-        return not call.targets and whole
-
-    def is_zeroed(self, key: str, args: tuple[Expr, ...]) -> bool:
-        """Whether a call returns a new object whose memory is zero, as name, flags or body say."""
-        model = self.program.model(key)
-        if model is not None:
-            if model.zeroed or not model.allocates or model.sleeps is None:
-                return model.zeroed
-            index = model.sleeps.argument
-            if index is None or index >= len(args) or args[index][0] != "k":
-                return False
-            return bool(args[index][1] & self.program.models.constants["gfp_zero"])
-        known = self._zeroed.get(key)
-        if known is None:
-            self._zeroed[key] = False  # recursion
-            known = self.returns_fresh(key) and self._returns_zeroed(key)
-            self._zeroed[key] = known
-        return known
-
-    def _returns_zeroed(self, key: str) -> bool:
-        """Whether a function returns the object of a call that is zero, and nobody stored to it."""
-        found = False
-        for returned in self.solved(key).returns:
-            value = returned.value
-            if value is None or value[0] == "k":
-                continue
-            if returned.state.zeroed.get(value) != (0, frozenset()):
-                return False
-            found = True
-        return found
-
-    def _may_return_new(self, key: str) -> bool:
-        """Whether the code passes a call's result on to its caller that may be a new object."""
-        known = self._passes_on.get(key)
-        if known is not None:
-            return known
-        self._passes_on[key] = False  # recursion
-        function = self.program.functions.get(key)
-        if function is None:
-            return False
-        for number in _returned_calls(function):
-            call = self.program.calls[key].get(number)
-            for target in () if call is None else call.targets:
-                model = self.program.model(target)
-                allocates = model is not None and model.allocates
-                if allocates or (model is None and self._may_return_new(target)):
-                    self._passes_on[key] = True
-                    return True
-        return False
-
-    def returns_fresh(self, key: str) -> bool:
-        """Whether a function returns a new object (or NULL, or an error)."""
-        model = self.program.model(key)
-        if model is not None:
-            return model.allocates
-        known = self._fresh.get(key)
-        if known is not None:
-            return known
-        self._fresh[key] = False  # recursion
-        if not self._may_return_new(key):
-            return False
-        values = [r.value for r in self.solved(key).returns if r.value is not None]
-        fresh = bool(values)
-        some = False
-        for value in values:
-            if value[0] == "k":
-                continue
-            if value[0] == "c" and self._is_new_result(key, value[1]):
-                some = True
-                continue
-            if value[0] == "c" or value[0] in ("p", "phi", "u", "l", "f"):
-                fresh = False
-        self._fresh[key] = fresh and some
-        return self._fresh[key]
-
     # -- guards --------------------------------------------------------------------------------
 
     def is_entry_value(self, state: State, term: Expr, fact: Fact | None = None) -> bool:
@@ -388,122 +254,7 @@ class Analysis:
 
     def entry_guard(self, state: State) -> tuple[Condition, ...]:
         """What branches have said so far about the values at entry, nearest to them first."""
-        return _guard(state, lambda term, fact: self.is_entry_value(state, term, fact))
-
-
-def _certain_calls(function: Function) -> frozenset[int]:
-    """The calls in blocks that no way from the entry to a return leaves out."""
-    blocks = function.blocks
-    passed: dict[int, int] = {0: 1}  # block → bits of the blocks that all ways to it have passed
-    work = [0]
-    while work:
-        block = work.pop()
-        for successor in successors(blocks[block][1]):
-            known = passed.get(successor)
-            merged = passed[block] if known is None else known & passed[block]
-            merged |= 1 << successor
-            if merged != known:
-                passed[successor] = merged
-                work.append(successor)
-    always: int | None = None
-    for block, before in passed.items():
-        if blocks[block][1][0] == "ret":
-            always = before if always is None else always & before
-    return frozenset(
-        event[2]
-        for index, (events, _) in enumerate(blocks)
-        if (always or 0) >> index & 1
-        for event in events
-        if event[0] == "C"
-    )
-
-
-def _returned_calls(function: Function) -> set[int]:
-    """Calls whose results a function may return, by way of local variables."""
-    sources: dict[Expr, set[Expr]] = {}
-    wanted: list[Expr] = []
-    for events, terminator in function.blocks:
-        for event in events:
-            if event[0] == "S" and event[2][0] == "v" and event[3][0] in ("c", "l"):
-                sources.setdefault(event[2], set()).add(event[3])
-        if terminator[0] == "ret" and terminator[1] is not None:
-            wanted.append(terminator[1])
-    found: set[int] = set()
-    seen: set[Expr] = set()
-    while wanted:
-        value = wanted.pop()
-        if value in seen:
-            continue
-        seen.add(value)
-        if value[0] == "c":
-            found.add(value[1])
-        elif value[0] == "l":
-            wanted.extend(sources.get(value[1], ()))
-    return found
-
-
-def _locals_only(address: Expr) -> tuple[Expr, ...]:
-    """The root of an address that lies in a local variable."""
-    place = object_root(address)
-    return (place,) if place[0] == "v" else ()
-
-
-def held_conditions(state: State) -> tuple[Condition, ...]:
-    """What branches have said of locks that callers can name."""
-    return tuple(
-        sorted(
-            (
-                Condition(term, ("k", fact.equal or 0), True)
-                for term, fact in state.facts.items()
-                if term[0] == "held" and is_entry_term(term)
-            ),
-            key=repr,
-        )
-    )
-
-
-def _guard(state: State, is_entry: Callable[[Expr, Fact], bool]) -> tuple[Condition, ...]:
-    found: list[tuple[int, str, Condition]] = []
-    past = state.past
-    for term, fact in (*past.items(), *state.facts.items()):
-        if root_of_value(term)[0] != "p":
-            continue
-        if fact is not past.get(term) and (term in past or not is_entry(term, fact)):
-            continue
-        size = _size(term)
-        if size > MAX_GUARD_DEPTH:
-            continue
-        found.extend((size, repr(term), condition) for condition in _conditions(term, fact))
-    found.sort(key=lambda item: item[:2])
-    return tuple(condition for _, _, condition in found[:MAX_GUARD])
-
-
-def root_of_value(term: Expr) -> Expr:
-    """The leaf of the first operand of a value term."""
-    while term[0] in ("o", "o1") or (term[0] == "ap" and len(term) > 2):
-        term = term[2]
-    return root(term)
-
-
-def _size(term: Expr) -> int:
-    size = 0
-    while term[0] in ("f", "i", "l", "co", "o", "o1"):
-        term = term[2] if term[0] in ("o", "o1") else term[1]
-        size += 1
-    return size
-
-
-def _conditions(term: Expr, fact: Fact) -> list[Condition]:
-    if fact.equal is not None:
-        return [Condition(term, ("k", fact.equal), True)]
-    return [differs_from(term, fact.differs)]
-
-
-def differs_from(term: Expr, numbers: frozenset[int]) -> Condition:
-    """The condition that a value is none of some numbers."""
-    if len(numbers) == 1:
-        return Condition(term, ("k", *numbers), False)
-    return Condition(term, ("in", *sorted(numbers)), False)
+        return guard(state, lambda term, fact: self.is_entry_value(state, term, fact))
 
 
 def _entry_lock(term: Expr) -> Expr:

@@ -33,6 +33,7 @@ from lockcheck.lockstate.verdicts import (
 )
 
 MAX_SIBLING_LEVELS = 4  # how far up it is looked for a caller that takes the lock
+MAX_DROPS = 12  # functions in a row that drop the lock
 MAX_GUARDS = 32  # sets of conditions for one function that are told apart
 MAX_NODES = 4000  # function contexts looked at for one obligation
 
@@ -51,6 +52,7 @@ class Checker:
         self.judge = self._judge.judge
         self._views: dict[int, CallView] = {}  # by the identity of states that the analysis keeps
         self._edges: dict[Context, list[Edge]] = {}
+        self._depth = 0  # of questions within questions whether a dropped lock was held
         self._met: dict[tuple[Context, int], bool] = {}
 
     def context(
@@ -203,7 +205,7 @@ class Checker:
             context.doubt,
         )
         if said.verdict is Verdict.BROKEN:
-            if any(self._is_met(edge) for edge in self.edges(above)):
+            if self._is_met_above(above):
                 return said, None
             return Judgement(Verdict.LIFTED), above
         return said, above
@@ -243,6 +245,19 @@ class Checker:
                         queue.append(above)
             self._enter(context, parents, violations, unproved, below)
         return Outcome(tuple(violations), tuple(dict.fromkeys(unproved)), held, by_class)
+
+    def _is_met_above(self, above: Context) -> bool:
+        """Whether some caller holds the lock that a function drops.
+
+        IMPRECISE: chains of functions that each drop it are followed to a bounded depth.
+        """
+        if self._depth >= MAX_DROPS:
+            return False
+        self._depth += 1
+        try:
+            return any(self._is_met(edge) for edge in self.edges(above))
+        finally:
+            self._depth -= 1
 
     @staticmethod
     def undecided(edge: Edge) -> Reason:

@@ -14,26 +14,15 @@ from typing import NamedTuple
 
 from lockcheck.callgraph.effects import keeps_zero, stored_field
 from lockcheck.facts.ir import UNKNOWN, Event, Expr, Function
-from lockcheck.lockstate.memory import Memory
 from lockcheck.lockstate.state import Since, State
-from lockcheck.lockstate.summary import Condition, Exit, Summary
 from lockcheck.lockstate.terms import (
-    FOUND,
     is_small,
-    lock_class,
     object_root,
     root,
-    strip_lock,
-    substitute,
 )
+from lockcheck.lockstate.transfer import Oracle, Transfer
 from lockcheck.models.loader import (
     ANY,
-    READ,
-    WRITE,
-    FunctionModel,
-    LockEffect,
-    Models,
-    Query,
 )
 
 MAX_STATES = 32  # lock states kept apart in one block
@@ -92,37 +81,13 @@ class Solved:
         return self._accesses
 
 
-class Oracle(NamedTuple):
-    """What the solver asks of the rest of the program."""
-
-    models: Models
-    model: Callable[[str], FunctionModel | None]
-    summary: Callable[[str], Summary]
-    targets: Callable[[str, int], tuple[str, ...]]  # of an indirect call
-    memory: Memory
-    is_zeroed: Callable[[str, tuple[Expr, ...]], bool]  # whether a callee's new object is zero
-    is_new: Callable[[str, int], bool]  # whether a call returns an object nobody else knows
-    publishes: Callable[[str, int, int, bool], bool]  # whether a call makes an argument known
-    watched: frozenset[str]  # functions whose calls leave a mark in the state
-    is_query_helper: Callable[[Function], bool]  # whether its result tells what is held
-
-    is_pure: Callable[[str], bool]  # whether a function only looks
-
-    def asserts(self, event: Event) -> bool:
-        """Whether an event is where a failed assertion ends."""
-        if event[0] != "C" or event[3][0] != "fn":
-            return False
-        model = self.model(event[3][1])
-        return model is not None and bool(model.asserts)
-
-
 class Solver:
     """Solves one function."""
 
     def __init__(self, function: Function, oracle: Oracle) -> None:
         self._function = function
         self._oracle = oracle
-        self._lock_records = oracle.models.lock_records
+        self._transfer = Transfer(oracle)
         self._settled = True
         self._is_query_helper = oracle.is_query_helper(function)
         self._asserting = frozenset(
@@ -173,16 +138,10 @@ class Solver:
             state.env[("v", name)] = ("p", index)
         for kind, lock in self._function.contracts:
             if kind != "acquires":
-                term = self.contract_term(state, lock)
+                term = self._transfer.contract_term(state, lock)
                 if term is not None:
                     state.assume(("held", term, ANY), True)
         return state
-
-    def contract_term(self, state: State, lock: Expr) -> Expr | None:
-        """The lock that a contract names, in entry terms; None for a name that stands for none."""
-        if lock[0] == "label":
-            return self._oracle.models.aliases.get(lock[1])
-        return self.lock_term(state.evaluate(lock))
 
     def _fixpoint(self) -> Inputs:
         """In-states of every block. Blocks are numbered in reverse postorder."""
@@ -373,11 +332,13 @@ class Solver:
             if self._oracle.is_zeroed(key, args):
                 state.zeroed = {**state.zeroed, result: _UNTOUCHED}
             if model is not None:
-                return self._apply_model(model, state, args, result, loc)
+                return self._transfer.apply_model(model, state, args, result, loc)
             self._note_effects(state, key)
             if key in self._oracle.watched:
                 state.marks |= {key}
-            outcomes = self._apply_summary(self._oracle.summary(key), state, args, result, loc)
+            outcomes = self._transfer.apply_summary(
+                self._oracle.summary(key), state, args, result, loc
+            )
             for outcome in outcomes:
                 self._name_result(key, outcome, args, result)
         else:
@@ -424,133 +385,8 @@ class Solver:
             return [state]
         summaries = [self._oracle.summary(target) for target in targets]
         if summaries[0].has_effect and all(summary == summaries[0] for summary in summaries):
-            return self._apply_summary(summaries[0], state, args, result, loc)
+            return self._transfer.apply_summary(summaries[0], state, args, result, loc)
         return [state]
-
-    def lock_term(self, term: Expr) -> Expr:
-        term = strip_lock(term, self._lock_records)
-        if term[0] == "g":
-            return self._oracle.models.aliases.get(term[1], term)
-        return term
-
-    def _place(self, place: LockEffect | Query, args: tuple[Expr, ...]) -> Expr | None:
-        """The lock that a model speaks of."""
-        if place.argument is None:
-            return place.lock
-        if place.argument >= len(args):
-            return None
-        term = args[place.argument]
-        return self.lock_term(("f", term, place.field) if place.field else term)
-
-    def _query(self, query: Query, args: tuple[Expr, ...]) -> Expr:
-        """What a question about a lock returns."""
-        lock = self._place(query, args)
-        if lock is None or lock == UNKNOWN:
-            return UNKNOWN
-        if lock[0] == "section":
-            lock = self._oracle.models.section(lock[1])
-        mode = query.mode
-        if query.read is not None:
-            read = args[query.read] if query.read < len(args) else UNKNOWN
-            if read[0] != "k":
-                return UNKNOWN
-            mode = {0: WRITE, 1: READ}.get(read[1], ANY)
-        return ("held", lock, mode)
-
-    def _apply_model(
-        self, model: FunctionModel, state: State, args: tuple[Expr, ...], result: Expr, loc: int
-    ) -> list[State]:
-        if model.query is not None:
-            state.env[result] = self._query(model.query, args)
-            return [state]
-        if model.zeroes is not None and model.zeroes[0] < len(args):
-            place = args[model.zeroes[0]]
-            for name in model.zeroes[1]:
-                place = ("f", place, name)
-            state.assign(place, UNKNOWN)
-            state.env[result] = ("o", "==", ("l", place), ("k", 0))
-            return [state]
-        if model.finds is not None and model.finds[0] < len(args):
-            place = args[model.finds[0]]
-            for name in model.finds[1]:
-                place = ("f", place, name)
-            value = state.evaluate(("l", place))
-            if is_small(value):
-                state.env[result] = state.evaluate(("ap", FOUND, value))
-            return [state]
-        conditional = [e.when for e in (*model.acquires, *model.releases) if e.when is not None]
-        states = [state]
-        if conditional:
-            failed = state.copy()
-            state.assume(result, conditional[0])
-            failed.assume(result, not conditional[0])
-            states.append(failed)
-        for effect in model.acquires:
-            term = self._place(effect, args)
-            if term is not None:
-                state.acquire(term, effect.mode, loc)
-                _assume_object(state, term)
-        for effect in model.releases:
-            term = self._place(effect, args)
-            if term is not None:
-                state.release(term, effect.mode, loc)
-        if model.downgrades is not None and model.downgrades < len(args):
-            state.downgrade(self.lock_term(args[model.downgrades]), loc)
-        return states
-
-    def _apply_summary(
-        self, summary: Summary, state: State, args: tuple[Expr, ...], result: Expr, loc: int
-    ) -> list[State]:
-        if not summary.exits:
-            return [state]
-        outcomes: list[State] = []
-        last = len(summary.exits) - 1
-        for index, exit_ in enumerate(summary.exits):
-            outcome = state if index == last else state.copy()
-            if assume_all(outcome, exit_.guard, args, self.lock_term):
-                self._apply_exit(exit_, outcome, args, result, loc)
-                outcomes.append(outcome)
-        return outcomes or [state]
-
-    def _apply_exit(
-        self, exit_: Exit, state: State, args: tuple[Expr, ...], result: Expr, loc: int
-    ) -> None:
-        for lock, mode in exit_.released:
-            state.release(self._translate(lock, state, args), mode, loc)
-        for lock, mode in exit_.acquired:
-            state.acquire(self._translate(lock, state, args), mode, loc)
-        if exit_.result is not None:
-            term_or_none = substitute(exit_.result, args)
-            if term_or_none is not None:
-                term = state.evaluate(term_or_none)
-                if term[0] == "held":
-                    term = ("held", self.lock_term(term[1]), term[2])
-                state.env[result] = term
-                if exit_.truth is not None and term[0] != "k":
-                    state.assume(term, exit_.truth)
-        elif exit_.truth is not None:
-            state.assume(result, exit_.truth)
-        for path, value in exit_.fields:
-            member = result
-            for name in path:
-                member = ("f", member, name)
-            known = substitute(value, args)
-            state.env[member] = UNKNOWN if known is None else state.evaluate(known)
-
-    def _translate(self, term: Expr, state: State, args: tuple[Expr, ...]) -> Expr:
-        if term[0] in ("section", "class", "g"):
-            return term
-        known = substitute(term, args)
-        if known is None:
-            return ("class", lock_class(term) or "an unknown lock")
-        return self.lock_term(state.evaluate(known))
-
-
-def _assume_object(state: State, lock: Expr) -> None:
-    """A lock that was taken lies in an object: the pointer to it was not NULL."""
-    base = object_root(lock)
-    if base is not lock and base[0] in ("l", "c", "o"):
-        state.assume(base, True)
 
 
 def _note_absence(state: State, term: Expr, truth: bool) -> None:
@@ -580,26 +416,3 @@ def _moved(key: Expr, source: Expr, target: Expr) -> Expr | None:
         return None
     base = _moved(key[1], source, target)
     return None if base is None else (key[0], base, key[2])
-
-
-def assume_all(
-    state: State,
-    guard: tuple[Condition, ...],
-    args: tuple[Expr, ...],
-    lock_term: Callable[[Expr], Expr],
-) -> bool:
-    """Assume a callee's guard at a call; false when it cannot hold there."""
-    for condition in guard:
-        term = substitute(condition.term, args)
-        if term is None:
-            continue
-        term = state.evaluate(term)
-        if term[0] == "held":
-            term = ("held", lock_term(term[1]), term[2])
-        equality: Expr = ("o", "==", term, condition.value)
-        truth = state.decide(equality)
-        if truth is None:
-            state.assume(equality, condition.equal)
-        elif truth != condition.equal:
-            return False
-    return True

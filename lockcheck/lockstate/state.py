@@ -2,49 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Iterable
 
 from lockcheck.callgraph.effects import stored_field
-from lockcheck.facts.folding import binary, is_address, negate, unary
+from lockcheck.facts.folding import is_address
 from lockcheck.facts.ir import UNKNOWN, Expr
+from lockcheck.lockstate.locksets import Held, Lockset
 from lockcheck.lockstate.memory import Memory
-from lockcheck.lockstate.terms import (
-    FOUND,
-    container,
-    field,
-    is_entry_term,
-    is_small,
-    lock_class,
-    object_root,
-    surely_different,
+from lockcheck.lockstate.terms import FOUND, is_entry_term, is_small, object_root
+from lockcheck.lockstate.values import (
+    Fact,
+    common,
+    compose,
+    inside,
+    loads,
+    never_zero,
+    same_array,
+    says_more,
 )
-from lockcheck.models.loader import ANY, READ, WRITE
+
+__all__ = ["Fact", "Held", "Since", "State"]
 
 _OPPOSITE = {">=": "<", ">": "<="}  # comparisons that are kept as the negation of another
 _POINTERS = frozenset({"l", "c", "o", "phi"})
-_MAX_DEPTH = 7  # how deep nested sections are counted
 
 
 Since = tuple[int, frozenset[str]]
 
 
-class Held(NamedTuple):
-    """A lock that is held, or was dropped, and where that happened."""
-
-    mode: str
-    loc: int
-    depth: int = 1  # how often: read sections nest
-
-
-class Fact(NamedTuple):
-    """What branches said of a value: it equals a constant, or it differs from some."""
-
-    equal: int | None
-    differs: frozenset[int] = frozenset()
-
-
-class State:
+class State(Lockset):
     """Mutable while a block is walked; `copy` before a branch.
 
     held: lock term → how it is held, by this function.
@@ -61,11 +47,7 @@ class State:
     """
 
     __slots__ = (
-        "dropped",
-        "ended",
         "env",
-        "facts",
-        "held",
         "marks",
         "memory",
         "past",
@@ -184,7 +166,7 @@ class State:
             return self._choose(expr)
         if head == "held":
             return ("held", self.evaluate(expr[1]), expr[2])
-        built = _compose(expr, self.evaluate)
+        built = compose(expr, self.evaluate)
         return self._known(built) if built[0] in ("o", "o1") else built
 
     def _choose(self, expr: Expr) -> Expr:
@@ -257,7 +239,7 @@ class State:
             self._forget_memory(address)
             return
         if address is place or address == place:
-            stale = [key for key in self.env if key != place and _inside(key, place)]
+            stale = [key for key in self.env if key != place and inside(key, place)]
             for key in stale:
                 del self.env[key]
         self.env[address] = value if is_small(value) else UNKNOWN
@@ -267,14 +249,14 @@ class State:
         place = address
         while place[0] == "i":
             place = place[1]
-        stale = [term for term in self.facts if _loads(term, place)]
+        stale = [term for term in self.facts if loads(term, place)]
         self._move_to_past(stale)
         for term in stale:
             del self.facts[term]
 
     def escape(self, place: Expr) -> None:
         """A local whose address was given away may hold anything now."""
-        for key in [key for key in self.env if _inside(key, place)]:
+        for key in [key for key in self.env if inside(key, place)]:
             del self.env[key]
         self.env[place] = UNKNOWN
 
@@ -289,7 +271,7 @@ class State:
             return self.holds(term)
         if head == "fn" or is_address(term):
             return True
-        if self.held and head in _POINTERS and self._is_locked_object(term):
+        if self.held and head in _POINTERS and self.is_locked_object(term):
             return True
         if head == "o1" and term[1] == "!":
             inner = self.decide(term[2])
@@ -311,10 +293,6 @@ class State:
             return bool(fact.equal)
         return True if 0 in fact.differs else None
 
-    def _is_locked_object(self, pointer: Expr) -> bool:
-        """Whether a lock is held in the object that a pointer points to: then it is not NULL."""
-        return any(object_root(lock) == pointer for lock in self.held)
-
     def _equal(self, a: Expr, b: Expr) -> bool | None:
         if b[0] == "in":
             return self._is_one_of(a, b[1:])
@@ -332,7 +310,7 @@ class State:
                     return False
             if b[1] == 0 and (a[0] == "fn" or is_address(a)):
                 return False
-            if b[1] == 0 and a[0] in _POINTERS and self.held and self._is_locked_object(a):
+            if b[1] == 0 and a[0] in _POINTERS and self.held and self.is_locked_object(a):
                 return False
             if a[0] == "k":
                 return bool(a[1] == b[1])
@@ -385,7 +363,7 @@ class State:
             if term[1] != UNKNOWN:
                 self.facts[term] = Fact(int(equal == bool(number)))
             return
-        if number in (0, 1) and _says_more(term):
+        if number in (0, 1) and says_more(term):
             self.assume(term, equal == (number == 1))
         if equal:
             self.facts[term] = Fact(number)
@@ -395,82 +373,6 @@ class State:
             return
         differs = old.differs if old is not None else frozenset()
         self.facts[term] = Fact(None, differs | {number})
-
-    # -- locks ---------------------------------------------------------------------------------
-
-    def holds(self, query: Expr) -> bool | None:
-        """Whether a ("held", lock, mode) is so: as this function did, else as branches said.
-
-        Only the same instance counts: whether another of its class is meant, callers may know.
-        """
-        lock, mode = query[1], query[2]
-        if lock[0] == "section":
-            names = lock[2] if len(lock) > 2 else lock[1:2]
-            if any(("section", name) in self.held for name in names):
-                return True
-        else:
-            held = self.held.get(lock)
-            if held is not None:
-                return mode in (ANY, held.mode)
-            dropped = self.dropped.get(lock)
-            if dropped is not None and mode in (ANY, dropped.mode):
-                return False
-        fact = self.facts.get(query)
-        if fact is not None:
-            return bool(fact.equal)
-        if mode == ANY:
-            modes = (self.facts.get(("held", lock, known)) for known in (WRITE, READ))
-            return True if any(known is not None and known.equal for known in modes) else None
-        whether = self.facts.get(("held", lock, ANY))
-        return False if whether is not None and not whether.equal else None
-
-    def acquire(self, term: Expr, mode: str, loc: int) -> None:
-        dropped = self.dropped.get(term)
-        if dropped is not None and dropped.mode == mode:
-            del self.dropped[term]  # dropped and retaken: held by the caller again
-            return
-        held = self.held.get(term)
-        if held is not None and held.mode == mode:
-            self.held[term] = Held(mode, held.loc, min(held.depth + 1, _MAX_DEPTH))
-        else:
-            self.held[term] = Held(mode, loc)
-
-    def release(self, term: Expr, mode: str, loc: int) -> None:
-        found = self._match(term, mode)
-        if found is None:
-            self.dropped[term] = Held(mode, loc)
-            return
-        held = self.held[found]
-        if held.depth > 1:
-            self.held[found] = held._replace(depth=held.depth - 1)
-        else:
-            del self.held[found]
-            self.ended = {**self.ended, found: Held(mode, loc)}
-
-    def _match(self, term: Expr, mode: str) -> Expr | None:
-        """The held lock that a release means: the same term, else the only one of its class."""
-        held = self.held.get(term)
-        if held is not None:
-            return term
-        name = lock_class(term)
-        same = [
-            other
-            for other, h in self.held.items()
-            if h.mode == mode
-            and (name is None or lock_class(other) in (name, None))
-            and not surely_different(term, other)
-        ]
-        if name is None and len(self.held) != 1:
-            same = [other for other in same if lock_class(other) is None]
-        return same[0] if len(same) == 1 else None
-
-    def downgrade(self, term: Expr, loc: int) -> None:
-        found = self._match(term, WRITE)
-        if found is None:
-            self.dropped[term] = Held(WRITE, loc)
-            self.held[term] = Held(READ, loc)
-        else:
-            self.held[found] = self.held[found]._replace(mode=READ)
 
     # -- joins ---------------------------------------------------------------------------------
 
@@ -484,16 +386,16 @@ class State:
                 return ("ite", test, mine, theirs)
             test = _telling(other, self)
             return phi if test is None else ("ite", test, theirs, mine)
-        moved = _same_array(mine, theirs)
+        moved = same_array(mine, theirs)
         return phi if moved is None else moved
 
     def _merge_past(self, other: State) -> None:
         kept: dict[Expr, Fact] = {}
         for term in {*self.past, *other.past}:
             mine = self.entry_fact(term)
-            common = None if mine is None else _common(mine, other.entry_fact(term))
-            if common is not None:
-                kept[term] = common
+            both = None if mine is None else common(mine, other.entry_fact(term))
+            if both is not None:
+                kept[term] = both
         self.past = kept
 
     def merge(self, other: State, block: int) -> bool:
@@ -534,35 +436,21 @@ class State:
             theirs_fact = other.facts.get(term)
             if theirs_fact == fact:
                 continue
-            common = _common(fact, theirs_fact)
-            if common is None:
+            both = common(fact, theirs_fact)
+            if both is None:
                 del facts[term]
                 changed = True
-            elif common != fact:
-                facts[term] = common
+            elif both != fact:
+                facts[term] = both
                 changed = True
         return changed
-
-
-def _same_array(a: Expr, b: Expr) -> Expr | None:
-    """Two pointers into one array, at different offsets, as one at an unknown offset."""
-    base, other = _without_offset(a), _without_offset(b)
-    if base != other or base == UNKNOWN or base[0] in ("k", "phi"):
-        return None
-    return ("o", "+", base, UNKNOWN)
-
-
-def _without_offset(term: Expr) -> Expr:
-    while term[0] == "o" and term[1] in ("+", "-"):
-        term = term[2]
-    return term
 
 
 def _telling(one: State, other: State) -> Expr | None:
     """An entry value that is nonzero in one state and zero in the other, if there is one."""
     for term, fact in one.facts.items():
         theirs = other.facts.get(term)
-        if theirs is None or theirs.equal != 0 or not _never_zero(fact):
+        if theirs is None or theirs.equal != 0 or not never_zero(fact):
             continue
         if is_entry_term(term):
             return term
@@ -575,67 +463,3 @@ def _covers(value: Expr, theirs: Expr, other: State) -> bool:
         return False
     truth = other.decide(value[1])
     return truth is not None and theirs == value[2 if truth else 3]
-
-
-def _common(a: Fact, b: Fact | None) -> Fact | None:
-    """What both facts imply."""
-    if b is None:
-        return None
-    if a.equal is not None and b.equal is not None:
-        return a if a.equal == b.equal else _nonzero(a, b)
-    if a.equal is not None:
-        return Fact(None, b.differs) if a.equal not in b.differs else _nonzero(a, b)
-    if b.equal is not None:
-        kept = frozenset(d for d in a.differs if d != b.equal)
-        return Fact(None, kept) if kept else None
-    kept = a.differs & b.differs
-    return Fact(None, kept) if kept else None
-
-
-def _never_zero(fact: Fact) -> bool:
-    return bool(fact.equal) if fact.equal is not None else 0 in fact.differs
-
-
-def _nonzero(a: Fact, b: Fact) -> Fact | None:
-    return Fact(None, frozenset({0})) if _never_zero(a) and _never_zero(b) else None
-
-
-def _says_more(term: Expr) -> bool:
-    """Whether a boolean term is a statement about another one: `!x`, `x == 3`."""
-    if term[0] == "o1":
-        return bool(term[1] == "!")
-    return term[0] == "o" and term[1] in ("==", "!=") and "k" in (term[2][0], term[3][0])
-
-
-def _inside(address: Expr, place: Expr) -> bool:
-    """Whether an address lies in a local variable."""
-    while address[0] in ("f", "i"):
-        address = address[1]
-    return address == place
-
-
-def _loads(term: Expr, place: Expr) -> bool:
-    """Whether a term is loaded from a place: the same field of any object, or the same address."""
-    if term[0] == "l":
-        address = term[1]
-        while address[0] == "i":
-            address = address[1]
-        if address == place or (address[0] == place[0] == "f" and address[2] == place[2]):
-            return True
-    return any(type(part) is tuple and part and _loads(part, place) for part in term[1:])
-
-
-def _compose(expr: Expr, evaluate: Callable[[Expr], Expr]) -> Expr:
-    """One level of a composite expression with its parts evaluated."""
-    head = expr[0]
-    if head == "f":
-        return field(evaluate(expr[1]), expr[2])
-    if head == "co":
-        inner = evaluate(expr[1])
-        return UNKNOWN if inner == UNKNOWN else container(inner, expr[2])
-    if head == "i":
-        return ("i", evaluate(expr[1]), evaluate(expr[2]))
-    if head == "o":
-        return binary(expr[1], evaluate(expr[2]), evaluate(expr[3]))
-    operand = evaluate(expr[2])
-    return negate(operand) if expr[1] == "!" else unary(expr[1], operand)

@@ -1,0 +1,95 @@
+"""What is known of values: facts, and terms by their form. No state is needed for any of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from lockcheck.facts.folding import binary, negate, unary
+from lockcheck.facts.ir import UNKNOWN, Expr
+from lockcheck.lockstate.terms import container, field
+
+
+class Fact(NamedTuple):
+    """What branches said of a value: it equals a constant, or it differs from some."""
+
+    equal: int | None
+    differs: frozenset[int] = frozenset()
+
+
+def same_array(a: Expr, b: Expr) -> Expr | None:
+    """Two pointers into one array, at different offsets, as one at an unknown offset."""
+    base, other = _without_offset(a), _without_offset(b)
+    if base != other or base == UNKNOWN or base[0] in ("k", "phi"):
+        return None
+    return ("o", "+", base, UNKNOWN)
+
+
+def _without_offset(term: Expr) -> Expr:
+    while term[0] == "o" and term[1] in ("+", "-"):
+        term = term[2]
+    return term
+
+
+def common(a: Fact, b: Fact | None) -> Fact | None:
+    """What both facts imply."""
+    if b is None:
+        return None
+    if a.equal is not None and b.equal is not None:
+        return a if a.equal == b.equal else nonzero(a, b)
+    if a.equal is not None:
+        return Fact(None, b.differs) if a.equal not in b.differs else nonzero(a, b)
+    if b.equal is not None:
+        kept = frozenset(d for d in a.differs if d != b.equal)
+        return Fact(None, kept) if kept else None
+    kept = a.differs & b.differs
+    return Fact(None, kept) if kept else None
+
+
+def never_zero(fact: Fact) -> bool:
+    return bool(fact.equal) if fact.equal is not None else 0 in fact.differs
+
+
+def nonzero(a: Fact, b: Fact) -> Fact | None:
+    return Fact(None, frozenset({0})) if never_zero(a) and never_zero(b) else None
+
+
+def says_more(term: Expr) -> bool:
+    """Whether a boolean term is a statement about another one: `!x`, `x == 3`."""
+    if term[0] == "o1":
+        return bool(term[1] == "!")
+    return term[0] == "o" and term[1] in ("==", "!=") and "k" in (term[2][0], term[3][0])
+
+
+def inside(address: Expr, place: Expr) -> bool:
+    """Whether an address lies in a local variable."""
+    while address[0] in ("f", "i"):
+        address = address[1]
+    return address == place
+
+
+def loads(term: Expr, place: Expr) -> bool:
+    """Whether a term is loaded from a place: the same field of any object, or the same address."""
+    if term[0] == "l":
+        address = term[1]
+        while address[0] == "i":
+            address = address[1]
+        if address == place or (address[0] == place[0] == "f" and address[2] == place[2]):
+            return True
+    return any(type(part) is tuple and part and loads(part, place) for part in term[1:])
+
+
+def compose(expr: Expr, evaluate: Callable[[Expr], Expr]) -> Expr:
+    """One level of a composite expression with its parts evaluated."""
+    head = expr[0]
+    if head == "f":
+        return field(evaluate(expr[1]), expr[2])
+    if head == "co":
+        inner = evaluate(expr[1])
+        return UNKNOWN if inner == UNKNOWN else container(inner, expr[2])
+    if head == "i":
+        return ("i", evaluate(expr[1]), evaluate(expr[2]))
+    if head == "o":
+        return binary(expr[1], evaluate(expr[2]), evaluate(expr[3]))
+    operand = evaluate(expr[2])
+    return negate(operand) if expr[1] == "!" else unary(expr[1], operand)
