@@ -12,7 +12,7 @@ from lockcheck.lockstate.needs import Need
 from lockcheck.lockstate.verdicts import Gap, Violation
 from lockcheck.models.loader import ANY, READ, SECTION, SHARED
 from lockcheck.rules.assertions import AssertionAnalysis, Instance
-from lockcheck.rules.evidence import Evidencer, name_of, proof_text
+from lockcheck.rules.evidence import Evidencer, name_of, proof_text, without_text
 from lockcheck.rules.guarded import RuleResult
 from lockcheck.rules.model import Assertions, Rule
 
@@ -87,7 +87,7 @@ class _Check:
     def _need_text(self, need: Need) -> str:
         kind = self._assertions.lock_kind(need)
         if need.absent:
-            return f"{need.text} not held" if kind != SECTION else f"not {need.text}"
+            return without_text(need)
         if need.term is not None and need.term[0] == "section":
             return need.text
         if kind == SECTION:
@@ -122,17 +122,21 @@ class _Check:
         first = needs[0]
         absent = first.absent
         requirement = " or ".join(self._need_text(need) for need in needs)
-        without = "with it held" if absent else "without it"
+        without = "without it"
+        if absent:
+            is_section = first.term is not None and first.term[0] == "section"
+            without = "in it" if is_section else "with it held"
         why = words.why(promise.function, edges, culprit, evidence, without)
         name = name_of(promise.function)
-        message = f"{promise.origin} in {name}() needs {requirement}; {why}"
+        needs_text = "forbids" if absent else "needs"
+        message = f"{promise.origin} in {name}() {needs_text} {requirement}; {why}"
         entry = "" if violation is None else violation.entry
         steps, depth = words.chain(edges, promise.function, evidence, entry)
         steps.append(
             Step(
                 StepKind.ASSERTION,
                 words.location(promise.function, promise.loc),
-                f"{promise.origin} in {name}() asks for {requirement}",
+                f"{promise.origin} in {name}() {'forbids' if absent else 'asks for'} {requirement}",
                 depth,
             )
         )

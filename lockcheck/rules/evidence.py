@@ -7,6 +7,7 @@ from collections import deque
 from lockcheck.callgraph.program import Program, Reach
 from lockcheck.facts.ir import unpack
 from lockcheck.findings.model import Location, Step, StepKind
+from lockcheck.lockstate.needs import Need
 from lockcheck.lockstate.terms import spell
 from lockcheck.lockstate.verdicts import Edge, Evidence, Verdict, Violation
 from lockcheck.models.loader import READ, SECTION, SHARED
@@ -22,6 +23,13 @@ def proof_text(by_class: bool) -> str:
     if by_class:
         return "held in every context; in some of them known by the class of the lock alone"
     return "held in every context"
+
+
+def without_text(need: Need) -> str:
+    """What must not be: a lock held, or a section entered."""
+    if need.term is None or need.term[0] != "section":
+        return f"{need.text} held"
+    return need.text
 
 
 class Evidencer:
@@ -190,6 +198,9 @@ class Evidencer:
         if evidence.dropped:
             return f"{name_of(function)}() drops {lock} (at {where})"
         if evidence.need.absent:
+            term = evidence.need.term
+            if term is not None and term[0] == "section":
+                return f"{name_of(function)}() enters it (at {where})"
             return f"{name_of(function)}() holds {lock} (taken at {where})"
         return f"{name_of(function)}() holds {lock} for {evidence.held.mode} (taken at {where})"
 
@@ -199,7 +210,12 @@ class Evidencer:
         if evidence.dropped:
             done = "dropped"
         else:
-            done = "taken" if evidence.need.absent else f"taken for {evidence.held.mode}"
+            term = evidence.need.term
+            done = f"taken for {evidence.held.mode}"
+            if term is not None and term[0] == "section":
+                done = "entered"
+            elif evidence.need.absent:
+                done = "taken"
         return Step(
             kind,
             self.location(function, evidence.held.loc),

@@ -160,8 +160,6 @@ GFN, SRCU, SLEEP, TABLE = (
 HOOK = "kvmgt_page_track_remove_slot"
 NOTIFY = "kvm_page_track_remove_slot"
 
-# 6.1 has this bug already: every run on it shows it.
-BASE = Expected(TABLE, "kvmgt_page_track_write", ("kvmgt_gfn_is_write_protected()", "mmu_lock"))
 
 
 def _without_lock(read: bool = False) -> str:
@@ -537,8 +535,6 @@ RIGHT: tuple[Variant, ...] = (
     ),
 )
 
-# On 6.12 the hook takes mutex vgpu_lock: every run shows that.
-BASE_6_12 = Expected(SLEEP, "kvmgt_page_track_remove_region", ("mutex_lock(&info->vgpu_lock)",))
 WRONG_6_12: tuple[Variant, ...] = (
     Variant(
         "count_updated_under_a_read_lock",
