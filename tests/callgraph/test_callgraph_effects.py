@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from programs import key_of, program
 
 from lockcheck.callgraph.program import Program
@@ -118,3 +119,68 @@ def test_fields_that_a_term_is_read_from(tmp_path: Path) -> None:
     # The address of a field is not read from it.
     assert effects.read_by(("f", ("p", 0), "s.b")) == 0
     assert effects.read_by(("k", 3)) == 0
+
+
+# -- new objects, and counters -----------------------------------------------------------------
+
+
+def constructed(found: Program, function: str) -> set[str]:
+    mask = found.effects.constructs(key_of(found, function))
+    return {name for name in FIELDS if mask & found.effects.field(name)}
+
+
+@pytest.mark.parametrize(
+    "body, expected",
+    [
+        ("p->a = 1;", {"s.a"}),
+        ("p->a = 0;", set()),
+        ("p->a &= 3;", set()),
+        ("p->a |= 3;", {"s.a"}),
+        ("if (p->c) p->a = 1;", {"s.a"}),
+        ("one(p);", {"s.b"}),
+        ("maybe(p);", {"s.b"}),
+        ("deep(p);", {"s.b"}),
+        ("deep_maybe(p);", set()),
+        ("deep_both(p);", {"s.b"}),
+    ],
+)
+def test_fields_that_a_call_sets_up(tmp_path: Path, body: str, expected: set[str]) -> None:
+    found = program(
+        tmp_path,
+        RECORD
+        + f"""static void one(struct s *p) {{ p->b = 1; }}
+        static void maybe(struct s *p) {{ if (p->c) p->b = 1; }}
+        static void deep(struct s *p) {{ one(p); }}
+        static void deep_maybe(struct s *p) {{ maybe(p); }}
+        static void deep_both(struct s *p) {{ if (p->c) one(p); else p->b = 2; }}
+        void keep(struct s *p) {{ one(p); maybe(p); deep(p); deep_maybe(p); deep_both(p); }}
+        void f(struct s *p) {{ {body} }}""",
+    )
+
+    assert constructed(found, "f") == expected
+    assert constructed(found, "f") <= stored(found, "f")
+
+
+def test_values_that_are_stored_somewhere(tmp_path: Path) -> None:
+    found = program(tmp_path, RECORD + "void f(struct s *p, int n) { p->a = 1; p->b = n; }")
+
+    assert found.effects.may_store("s.a", 1)
+    assert not found.effects.may_store("s.a", 2)
+    assert found.effects.may_store("s.b", 2)
+    assert not found.effects.may_store("s.c", 0)
+
+
+def test_stores_to_counters_say_nothing_of_other_counters(tmp_path: Path) -> None:
+    found = program(
+        tmp_path,
+        """typedef struct { int counter; } atomic_t; struct o { atomic_t n; int a; };
+        void f(struct o *p) { p->n.counter++; } void g(struct o *p) { p->a = 1; f(p); }
+        void h(struct o *p) { p->n.counter = 0; }""",
+    )
+    effects = found.effects
+
+    assert effects.field("atomic_t.counter") == 0
+    assert effects.is_counter("atomic_t.counter")
+    assert effects.counts(key_of(found, "f"))
+    assert effects.counts(key_of(found, "g"))
+    assert not effects.counts(key_of(found, "h"))

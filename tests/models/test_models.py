@@ -125,8 +125,9 @@ def test_modes_fit_the_kind_of_lock() -> None:
             assert effect.mode in (READ, WRITE), name
             named = (effect.argument is not None, effect.lock is not None)
             assert sum(named) == 1, name
-            assert (effect.section != "") == (effect.lock is not None
-                                              and effect.lock[0] == "section"), name
+            assert (effect.section != "") == (
+                effect.lock is not None and effect.lock[0] == "section"
+            ), name
 
 
 PAIRS = [
@@ -261,8 +262,8 @@ def test_good_file(folder: Path) -> None:
         ("mode: write}", "mod: write}", 7, "unknown key 'mod'"),
         ("mode: write}", "mode: exclusive}", 7, "must be one of"),
         ("mode: write}", "mode: write, when: never}", 7, "must be one of"),
-        ("{argument: 0, ", "{", 7, "name one of: argument, section, global"),
-        ("{argument: 0, ", "{argument: 0, section: RCU, ", 7, "name one of: argument, section, global"),
+        ("{argument: 0, ", "{", 7, "name one of: argument, section"),
+        ("{argument: 0, ", "{argument: 0, section: RCU, ", 7, "name one of: argument, section"),
         ("argument: 0", "argument: first", 7, "whole number"),
         ("my_lock: exclusive", "my_lock: exclusiv", 4, "must be one of"),
         ("  flag: 4", "  flag: four", 2, "whole number"),
