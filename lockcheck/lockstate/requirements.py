@@ -35,6 +35,7 @@ from lockcheck.lockstate.verdicts import (
 MAX_SIBLING_LEVELS = 4  # how far up it is looked for a caller that takes the lock
 MAX_DROPS = 12  # functions in a row that drop the lock
 MAX_GUARDS = 32  # sets of conditions for one function that are told apart
+MAX_SITES = 8000  # calls looked at for one obligation
 MAX_NODES = 4000  # function contexts looked at for one obligation
 
 
@@ -224,9 +225,11 @@ class Checker:
         violations: list[Violation] = []
         unproved: list[Reason] = []
         held = by_class = False
+        asked = 0
         while queue:
             context = queue.popleft()
-            if len(parents) > MAX_NODES:
+            asked += len(self._program.callers.get(context.function, ()))
+            if len(parents) > MAX_NODES or asked > MAX_SITES:
                 unproved.append(Reason(Gap.BUDGET, "it has too many callers to ask them all"))
                 break
             for edge in self.edges(context):
