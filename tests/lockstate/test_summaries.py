@@ -108,9 +108,6 @@ def test_helper_that_returns_an_error_without_the_lock(tmp_path: Path) -> None:
     assert seen == {1: {RW}, 2: {NOTHING}}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="IMPRECISE: a parameter that was followed may still be NULL in the result"
-)
 def test_helper_that_returns_the_locked_object_or_null(tmp_path: Path) -> None:
     text = f"""static struct thing *get(struct thing *t) {{ if (!t->count) return NULL;
     {TAKE} return t; }}"""

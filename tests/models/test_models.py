@@ -33,7 +33,7 @@ FILES = sorted(
     ),
     key=lambda entry: entry.name,
 )
-NAME = re.compile(r"[A-Za-z_]\w*")
+NAME = re.compile(r"[A-Za-z_]\w*|\(asm\)")  # an asm statement counts as a call of (asm)
 
 
 # -- the data ----------------------------------------------------------------------------------
