@@ -89,10 +89,11 @@ class Lockset:
             other
             for other, h in self.held.items()
             if h.mode == mode
+            and (other[0] == "section") == (term[0] == "section")
             and (name is None or lock_class(other) in (name, None))
             and not surely_different(term, other)
         ]
-        if name is None and len(self.held) != 1:
+        if name is None and len(same) != 1:
             same = [other for other in same if lock_class(other) is None]
         return same[0] if len(same) == 1 else None
 

@@ -114,6 +114,8 @@ class Checker:
                 )  # fmt: skip
                 found.setdefault((said.verdict, above, said.by_class), edge)
         edges = list(found.values())
+        if not self._trusting and site.caller in self._analysis.unsettled:
+            edges = [self._unsettled(edge) for edge in edges]
         if not any(edge.verdict is Verdict.HELD for edge in edges):
             return edges
         if all(need.absent for need in context.needs):
@@ -135,6 +137,19 @@ class Checker:
             or (term[0] == "c" and self._analysis.is_unshared(site.caller, at.state, term))
             for term in at.terms[1:]
         )
+
+    def _unsettled(self, edge: Edge) -> Edge:
+        """What a function says of whose lock states some were cut, or taken for others."""
+        if edge.above is not None:
+            return edge._replace(above=_doubted(edge.above, _UNSETTLED))
+        if edge.verdict is Verdict.BROKEN:
+            return edge._replace(verdict=Verdict.UNDECIDED, why=_UNSETTLED)
+        return edge
+
+    def is_settled(self, function: str) -> bool:
+        """Whether all lock states of a function were followed."""
+        self._analysis.solved(function)
+        return function not in self._analysis.unsettled
 
     def _unless_conditional(self, site: CallSite, edge: Edge) -> Edge:
         """A call at which the lock is held on other paths, as a condition on data decides.
@@ -338,6 +353,7 @@ _SETS_UP = (
 _WITH_AND_WITHOUT = (
     "{name} calls it on paths with and without {lock}, as a condition says that is not followed"
 )
+_UNSETTLED = "{name} has too many different lock states to follow them all"
 _MANY_CONDITIONS = "{name} is reached under too many different conditions to follow them all"
 _EITHER_MODE = "{name} holds {lock} for read or for write, as a condition says that is not followed"
 _INFEASIBLE = Judgement(Verdict.INFEASIBLE)

@@ -22,6 +22,7 @@ from lockcheck.lockstate.verdicts import (
     Context,
     Edge,
     Evidence,
+    Gap,
     Reason,
     Unshared,
     Verdict,
@@ -37,7 +38,7 @@ CONTRACTS = {
     "must_hold_shared": "__must_hold_shared",
     "releases": "__releases",
 }
-ACQUIRES = "__acquires"
+_CUT = "{}() has too many different lock states to follow them all"
 
 
 class Promise(NamedTuple):
@@ -203,7 +204,11 @@ class AssertionAnalysis:
             else:
                 said = self._checker.judge(promise.function, at.state, needs, None)
                 own.by_class = own.by_class or said.by_class
-                if said.verdict is Verdict.BROKEN:
+                settled = self._checker.is_settled(promise.function)
+                if said.verdict is Verdict.BROKEN and not settled:
+                    name = promise.function.split("@", 1)[0]
+                    own.unproved.append(Reason(Gap.BUDGET, _CUT.format(name)))
+                elif said.verdict is Verdict.BROKEN:
                     own.broken = True
                     own.needs = needs
                     own.evidence = said.evidence

@@ -122,7 +122,7 @@ class Questions:
         if found is None:
             raise LockcheckError(
                 f"not a datum: '{text}'",
-                remedy="write it as 'struct kvm_memory_slot.arch.gfn_track[*][*]'",
+                remedy="write a struct and a path of members, e.g. struct page.lru.next",
             )
         record, path = found.groups()
         if not path.startswith("->"):

@@ -23,7 +23,10 @@ SUBSYSTEM = re.compile(
 # An error message may show what a user would write: `e.g. slot->arch.gfn_track[*][*]`.
 EXAMPLE = re.compile(r"\be\.g\. .*", re.S)
 # Module → why it may name a subsystem after all.
-SUBSYSTEM_ALLOWED = {"lockcheck.cli": "the help shows commands that work on a real tree"}
+_HELP = "the help shows commands that work on a real tree"
+SUBSYSTEM_ALLOWED = dict.fromkeys(
+    ("lockcheck.cli", "lockcheck.cli_ledger", "lockcheck.cli_questions"), _HELP
+)
 
 # Directories of one machine. What every Linux has (/dev, /proc, /usr) may be named.
 MACHINE_PATH = re.compile(r"(?<![\w.>)\]}$])/(home|root|work|tmp|opt|mnt|srv|Users|build|src)/")
