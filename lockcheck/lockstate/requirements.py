@@ -115,7 +115,7 @@ class Checker:
                 found.setdefault((said.verdict, above, said.by_class), edge)
         edges = list(found.values())
         if not self._trusting and site.caller in self._analysis.unsettled:
-            edges = [self._unsettled(edge) for edge in edges]
+            edges = [self._unsettled(context, edge) for edge in edges]
         if not any(edge.verdict is Verdict.HELD for edge in edges):
             return edges
         if all(need.absent for need in context.needs):
@@ -138,8 +138,14 @@ class Checker:
             for term in at.terms[1:]
         )
 
-    def _unsettled(self, edge: Edge) -> Edge:
-        """What a function says of whose lock states some were cut, or taken for others."""
+    def _unsettled(self, context: Context, edge: Edge) -> Edge:
+        """What a function says of whose lock states some were cut, or taken for others.
+
+        Nothing is in doubt about a lock that it has nothing to do with.
+        """
+        solved = self._analysis.solved(edge.caller)
+        if not any(need.absent or solved.touches(need.lock_class) for need in context.needs):
+            return edge
         if edge.above is not None:
             return edge._replace(above=_doubted(edge.above, _UNSETTLED))
         if edge.verdict is Verdict.BROKEN:

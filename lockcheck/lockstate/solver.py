@@ -17,6 +17,7 @@ from lockcheck.facts.ir import UNKNOWN, Event, Expr, Function
 from lockcheck.lockstate.state import Since, State
 from lockcheck.lockstate.terms import (
     is_small,
+    lock_class,
     object_root,
     root,
 )
@@ -62,6 +63,15 @@ class Solved:
         self._accesses: list[tuple[Event, list[At]]] = []
         self.settled = settled
         self.returns = solver.returns(inputs)
+
+    def touches(self, name: str) -> bool:
+        """Whether a lock of a class is taken or dropped in some state."""
+        return any(
+            lock_class(lock) == name
+            for states in self._inputs.values()
+            for state in states.values()
+            for lock in (*state.held, *state.dropped, *state.ended)
+        )
 
     @property
     def calls(self) -> dict[int, list[At]]:
