@@ -63,7 +63,7 @@ Examples:
   lockcheck doctor                      # is everything there?
   lockcheck check arch/x86/kvm          # findings, with their evidence
   lockcheck ledger arch/x86/kvm         # every promise of a lock, and how it ends
-  lockcheck why kvm_zap_gfn_range arch/x86/kvm virt/kvm      # what is held when it runs
+  lockcheck why kvm_zap_gfn_range arch/x86/kvm  # what is held when it runs
   lockcheck rules show gfn-track-write  # what a rule wants, and why
 
 {exitstatus.HELP}""",

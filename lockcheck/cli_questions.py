@@ -27,7 +27,7 @@ _format_option = click.option(
 @click.command(
     epilog="""\b
 Examples:
-  lockcheck why __kvm_write_track_add_gfn arch/x86/kvm virt/kvm drivers/gpu/drm/i915/gvt
+  lockcheck why __kvm_write_track_add_gfn arch/x86/kvm virt/kvm
       every lockset that the function is entered with, each with a chain of calls
   lockcheck why --no-chains kvm_zap_gfn_range arch/x86/kvm virt/kvm
       the locksets alone
@@ -69,7 +69,7 @@ def why(
 @click.command(
     epilog="""\b
 Examples:
-  lockcheck guards 'struct kvm_memory_slot.arch.gfn_track[*][*]' arch/x86/kvm virt/kvm
+  lockcheck guards 'struct kvm_memory_slot.arch.gfn_track[*][*]' arch/x86/kvm
       every access, the locks around it on every path, and what all writes share
   lockcheck guards --chains 'struct intel_vgpu.ptable' drivers/gpu/drm/i915/gvt
       with a chain of calls for each different lockset

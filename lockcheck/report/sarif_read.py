@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
 from lockcheck.errors import LockcheckError
@@ -82,13 +80,16 @@ class _Suppression(_Read, frozen=True):
 
 class _Result(_Read, frozen=True):
     rule_id: str
-    level: Level | Literal["none"]
+    level: Level
     message: _Message
     locations: tuple[_Location, ...]
     partial_fingerprints: dict[str, str]
     code_flows: tuple[_CodeFlow, ...] = ()
     related_locations: tuple[_Location, ...] = ()
     suppressions: tuple[_Suppression, ...] = ()
+
+
+class _AnyResult(_Read, frozen=True):
     kind: str = "fail"
 
 
@@ -101,7 +102,7 @@ class _Tool(_Read, frozen=True):
 
 
 class _Results(_Read, frozen=True):
-    results: tuple[_Result, ...] = ()
+    results: tuple[msgspec.Raw, ...] = ()
 
 
 class _AnyRun(_Read, frozen=True):
@@ -134,7 +135,9 @@ def read_findings(text: str | bytes, *, file: str | None = None) -> tuple[Findin
                 ours += 1
                 run = msgspec.json.decode(raw, type=_Results)
                 # Obligations that are met, or open, are no findings.
-                findings.extend(_finding(r, file) for r in run.results if r.kind == "fail")
+                for found in run.results:
+                    if msgspec.json.decode(found, type=_AnyResult).kind == "fail":
+                        findings.append(_finding(msgspec.json.decode(found, type=_Result), file))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _unreadable(str(error), file) from error
     if not ours:
@@ -160,7 +163,7 @@ def _finding(result: _Result, file: str | None) -> Finding:
     links = [step.message for step in related]
     return Finding(
         rule_id=result.rule_id,
-        level=Level(result.level),
+        level=result.level,
         message=messages.without_links(result.message.text, links),
         location=_location(result.locations[0]),
         chain=tuple(
