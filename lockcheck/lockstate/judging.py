@@ -40,6 +40,8 @@ class Judge:
                     return Judgement(Verdict.HELD, by_class=True)
                 if self._is_absent(function, state, need, open_needs, evidence):
                     return Judgement(Verdict.HELD)
+                if evidence and not self._is_sure(function, evidence[-1]):
+                    return Judgement(Verdict.UNDECIDED, evidence=tuple(evidence))
                 continue
             match = find(state.held, need)
             if match is not None and not fits(match.held.mode, need.mode):
@@ -84,6 +86,29 @@ class Judge:
                 continue
             named = ("f", place, need.lock_class)
             if need.term is None or not surely_different(need.term, named):
+                return True
+        return False
+
+    def _is_sure(self, function: str, entered: Evidence) -> bool:
+        """Whether a section was surely entered: by a primitive, or by a function that always does.
+
+        What a function leaves entered on some of its ways out is more often a correlation that was
+        lost than a section that is never left.
+        """
+        if entered.need.term is None or entered.need.term[0] != "section":
+            return True
+        targets = [
+            target
+            for call in self._program.calls[function].values()
+            if call.event[1] == entered.held.loc
+            for target in call.targets
+        ]
+        for target in targets:
+            model = self._program.model(target)
+            if model is not None:
+                if model.acquires:
+                    return True
+            elif len(self._analysis.summary(target).exits) == 1:
                 return True
         return False
 

@@ -108,9 +108,10 @@ class Checker:
             if above is not None and self._is_construction(context, site, at):
                 above = _doubted(above, _SETS_UP)
             if said.verdict is not Verdict.INFEASIBLE:
+                why = _LEFT_ENTERED if said.verdict is Verdict.UNDECIDED else ""
                 edge = Edge(
                     site.caller, site.call, site.loc, site.slot,
-                    said.verdict, above, said.evidence, said.by_class,
+                    said.verdict, above, said.evidence, said.by_class, why,
                 )  # fmt: skip
                 found.setdefault((said.verdict, above, said.by_class), edge)
         edges = list(found.values())
@@ -359,6 +360,7 @@ _SETS_UP = (
 _WITH_AND_WITHOUT = (
     "{name} calls it on paths with and without {lock}, as a condition says that is not followed"
 )
+_LEFT_ENTERED = "{name} calls a function that leaves {lock} entered on some of its ways out"
 _UNSETTLED = "{name} has too many different lock states to follow them all"
 _MANY_CONDITIONS = "{name} is reached under too many different conditions to follow them all"
 _EITHER_MODE = "{name} holds {lock} for read or for write, as a condition says that is not followed"

@@ -38,6 +38,7 @@ CONTRACTS = {
     "must_hold_shared": "__must_hold_shared",
     "releases": "__releases",
 }
+_LEFT_ENTERED = "it calls a function that leaves a section entered on some of its ways out"
 _CUT = "{}() has too many different lock states to follow them all"
 
 
@@ -208,6 +209,8 @@ class AssertionAnalysis:
                 if said.verdict is Verdict.BROKEN and not settled:
                     name = promise.function.split("@", 1)[0]
                     own.unproved.append(Reason(Gap.BUDGET, _CUT.format(name)))
+                elif said.verdict is Verdict.UNDECIDED:
+                    own.unproved.append(Reason(Gap.CONDITION, _LEFT_ENTERED))
                 elif said.verdict is Verdict.BROKEN:
                     own.broken = True
                     own.needs = needs
