@@ -177,6 +177,10 @@ def check(
 ) -> None:
     """Check the units below PATHS and print findings."""
     pairs = _output_pairs(formats, outputs, quiet=quiet)
+    if all_kinds and all(name != "sarif" for name, _ in pairs):
+        raise click.UsageError(
+            "--all-kinds is about SARIF: add --format sarif, or see `lockcheck ledger`"
+        )
 
     from lockcheck.report.output import check_pairs, check_writable
 

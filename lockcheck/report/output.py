@@ -125,6 +125,7 @@ def _unwritable(path: Path, why: str) -> LockcheckError:
 
 
 def write_file(path: Path, content: str) -> None:
+    """Replace the file with `content`, whole or not at all. Raises LockcheckError."""
     check_writable(path)
     # Replace what a symbolic link points to, as a shell's redirection would, not the link.
     target = Path(os.path.realpath(path))

@@ -84,7 +84,7 @@ def render(report: Report, *, all_kinds: bool = False) -> str:
 
 def _run(report: Report, all_kinds: bool) -> om.Run:
     root = report.tree.root
-    rules = _all_rules(report)
+    rules = _all_rules(report, all_kinds)
     index_of = {rule.rule_id: index for index, rule in enumerate(rules)}
     weaknesses = sorted({cwe.number(name) for rule in rules for name in rule.cwe}, key=int)
     return om.Run(
@@ -110,18 +110,21 @@ def _run(report: Report, all_kinds: bool) -> om.Run:
     )
 
 
-def _all_rules(report: Report) -> list[RuleInfo]:
-    """The rules in order of their ids, with a stand-in for any that only a finding names."""
+def _all_rules(report: Report, all_kinds: bool) -> list[RuleInfo]:
+    """The rules in order of their ids, with a stand-in for any that only a result names."""
     rules = {rule.rule_id: rule for rule in report.rules}
-    for finding in report.findings:
-        if finding.rule_id not in rules:
-            rules[finding.rule_id] = RuleInfo(
-                rule_id=finding.rule_id,
-                title=f"Obligation {finding.rule_id}",
+    named = [(finding.rule_id, finding.level) for finding in report.findings]
+    if all_kinds:
+        named.extend((entry.rule_id, Level.WARNING) for entry in report.obligations)
+    for rule_id, level in named:
+        if rule_id not in rules:
+            rules[rule_id] = RuleInfo(
+                rule_id=rule_id,
+                title=f"Obligation {rule_id}",
                 rationale="",
                 bad_example="",
                 good_example="",
-                level=finding.level,
+                level=level,
                 cwe=(),
                 file="",
             )
@@ -294,24 +297,28 @@ def _result(finding: Finding, index_of: dict[str, int], root: str) -> om.Result:
 
 
 def _obligations(report: Report, index_of: dict[str, int], root: str) -> Iterator[om.Result]:
-    """What is no finding: proved obligations pass, unproved ones are open."""
+    """What is no finding: proved obligations pass, unproved ones are open.
+
+    Violated ones count in the ordinals: the others keep theirs when one is mended.
+    """
     ordinals: Counter[tuple[str, ...]] = Counter()
     for entry in report.obligations:
-        kind = _KIND_OF_OUTCOME.get(entry.outcome)
-        if kind is None or entry.rule_id not in index_of:
-            continue
         place = entry.location
         subject = f"{entry.origin} {entry.requirement}"
         lock = " ".join(entry.lock)
         key = (entry.rule_id, place.function, subject, lock)
         mark = fingerprint(*key, ordinals[key])
         ordinals[key] += 1
+        kind = _KIND_OF_OUTCOME.get(entry.outcome)
+        if kind is None:
+            continue
+        text = f"{entry.origin}: {entry.requirement}: {entry.reason}."
         yield om.Result(
             rule_id=entry.rule_id,
             rule_index=index_of[entry.rule_id],
             kind=kind,
             level="none",
-            message=om.Message(text=f"{entry.origin}: {entry.requirement}: {entry.reason}."),
+            message=om.Message(text=messages.escape(text)),
             locations=[_location(place, root)],
             partial_fingerprints={SCHEME: mark},
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -15,8 +16,10 @@ from lockcheck.config import Config
 from lockcheck.errors import LockcheckError, Notice, Severity
 from lockcheck.findings.model import (
     Finding,
+    LedgerEntry,
     Level,
     Location,
+    Outcome,
     Report,
     RuleInfo,
     Step,
@@ -56,6 +59,29 @@ SUPPRESSED = Finding(
     related=(),
     fingerprint="1" * 32,
     suppression=Suppression("some-rule", "g", "not visible yet", "lockcheck.toml", 1),
+)
+PROVED = LedgerEntry(
+    outcome=Outcome.PROVED,
+    origin="lock_is_held",
+    rule_id="some-rule",
+    location=Location("lib/a.c", 5, 2, "f"),
+    requirement="box->lock held",
+    lock=("box.lock",),
+    reason="held in every context",
+)
+VIOLATED = msgspec.structs.replace(
+    PROVED,
+    outcome=Outcome.VIOLATED,
+    origin="some-rule",
+    location=LOCATION,
+    reason="a call chain breaks it: see the finding",
+)
+UNPROVED = msgspec.structs.replace(
+    PROVED,
+    outcome=Outcome.UNPROVED,
+    location=Location("lib/b.c", 9, 3, "g"),
+    reason="nobody in the units read calls it",
+    no_caller=True,
 )
 NOT_PARSED = Notice(Severity.ERROR, "unit-not-parsed", "unknown type name", "lib/c.c", 1)
 

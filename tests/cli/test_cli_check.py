@@ -6,9 +6,10 @@ import json
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import Result
-from fake_session import FINDING, NOT_PARSED, SUPPRESSED, Program, report
+from fake_session import FINDING, NOT_PARSED, PROVED, SUPPRESSED, Program, report
 
 from lockcheck.errors import LockcheckError
 from lockcheck.report import sarif, text
@@ -205,6 +206,18 @@ class TestOutputs:
 
     def test_unknown_format(self, program: Program) -> None:
         assert_error(program.run("check", "--format", "xml"), 2, "xml", "sarif, text")
+
+    def test_all_kinds(self, program: Program) -> None:
+        program.answers(msgspec.structs.replace(TWO, obligations=(PROVED,)))
+        program.run("check", "--format", "sarif", "-o", "plain.sarif", "--quiet")
+        program.run("check", "--format", "sarif", "-o", "all.sarif", "--all-kinds", "--quiet")
+        assert '"pass"' not in Path("plain.sarif").read_text()
+        assert '"pass"' in Path("all.sarif").read_text()
+        assert sarif.read_findings(Path("all.sarif").read_text()) == TWO.findings
+
+    def test_all_kinds_of_text(self, program: Program) -> None:
+        assert_error(program.run("check", "--all-kinds"), 2, "--format sarif")
+        assert program.configs == []
 
     def test_same_file_twice(self, program: Program) -> None:
         result = program.run("check", "-o", "x", "-o", "./x")

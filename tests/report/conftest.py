@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from lockcheck.errors import Notice, Severity
@@ -9,8 +10,10 @@ from lockcheck.findings.fingerprint import fingerprint
 from lockcheck.findings.model import (
     Finding,
     LedgerCount,
+    LedgerEntry,
     Level,
     Location,
+    Outcome,
     Report,
     RuleInfo,
     Step,
@@ -138,6 +141,52 @@ NOTICES = (
     ),
     Notice(Severity.WARNING, "no-lockdep", "the tree is configured without LOCKDEP"),
 )
+
+
+def _entry(
+    outcome: Outcome, line: int, reason: str, *, rule: str = "gvt-protect-table", **changes: object
+) -> LedgerEntry:
+    entry = LedgerEntry(
+        outcome=outcome,
+        origin=rule,
+        rule_id=rule,
+        location=Location(KVMGT, line, 2, "__kvmgt_protect_table_find"),
+        requirement="walk of info->ptable needs kvm->mmu_lock held",
+        lock=("kvm.mmu_lock",),
+        reason=reason,
+    )
+    return msgspec.structs.replace(entry, **changes)
+
+
+# Two that agree in everything but their line, with a violated one between them.
+OBLIGATIONS = (
+    _entry(Outcome.PROVED, 355, "held in every context"),
+    _entry(Outcome.VIOLATED, 356, "a call chain reaches it without the lock: see the finding"),
+    _entry(Outcome.PROVED, 357, "held in every context"),
+    _entry(
+        Outcome.UNPROVED,
+        366,
+        "nobody in the units read calls it",
+        origin="lockdep_assert_held",
+        rule="lock-assertion",
+        requirement="ops[i](x) held or q->lock held",
+        lock=("ops.lock", "q.lock"),
+        no_caller=True,
+    ),
+    _entry(
+        Outcome.UNPROVED,
+        370,
+        "the call through ops[i](x) is not resolved",
+        origin="lockdep_assert_held",
+        rule="lock-assertion",
+    ),
+)
+
+
+@pytest.fixture
+def judged(report: Report) -> Report:
+    """The report with its obligations: two proved, one violated, two unproved."""
+    return msgspec.structs.replace(report, obligations=OBLIGATIONS)
 
 
 @pytest.fixture

@@ -326,13 +326,14 @@ def variants(report: Report) -> list[Report]:
 
 
 @needs_multitool
-def test_the_schema_of_the_standard_accepts_it(report: Report) -> None:
+def test_the_schema_of_the_standard_accepts_it(report: Report, judged: Report) -> None:
     # The validator itself passes over properties and words that it does not know.
     assert MULTITOOL is not None
     packages = Path(MULTITOOL).resolve().parents[1]
     schema = json.loads((packages / "sarif-multitool-linux/sarif-2.1.0.json").read_text())
     for variant in variants(report):
         jsonschema.validate(json.loads(sarif.render(variant)), schema)
+    jsonschema.validate(json.loads(sarif.render(judged, all_kinds=True)), schema)
     broken = json.loads(sarif.render(report).replace('"warning"', '"warming"'))
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(broken, schema)
@@ -342,12 +343,13 @@ def test_the_schema_of_the_standard_accepts_it(report: Report) -> None:
 @needs_multitool
 @pytest.mark.parametrize("rules", ["Sarif", "Ghas"])
 def test_the_validator_has_no_error_and_no_warning(
-    report: Report, tmp_path: Path, rules: str
+    report: Report, judged: Report, tmp_path: Path, rules: str
 ) -> None:
     paths = []
-    for number, variant in enumerate(variants(report)):
+    logs = [sarif.render(variant) for variant in variants(report)]
+    for number, log in enumerate([*logs, sarif.render(judged, all_kinds=True)]):
         paths.append(tmp_path / f"{number}.sarif")
-        paths[-1].write_text(sarif.render(variant))
+        paths[-1].write_text(log)
     done = subprocess.run(
         [str(MULTITOOL), "validate", *map(str, paths), "--rule-kind", rules],
         capture_output=True,
