@@ -2,17 +2,27 @@
 
 drivers/gpu/…/kvmgt.c:1625:3: warning: message [rule-id]
 arch/x86/kvm/mmu/page_track.c:268:4: note: in kvm_page_track_write(): calls …
-lockcheck: 1 finding, 2 suppressed, 70 units read; …
+lockcheck: 31 obligations: 30 proved, 1 violated, 0 unproved
+  rule  …
+lockcheck: 1 finding, 2 suppressed, 70 units read
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from lockcheck.errors import Notice
-from lockcheck.findings.model import Finding, LedgerCount, Location, Report, Step, StepKind
+from lockcheck.findings.model import (
+    Finding,
+    LedgerCount,
+    Location,
+    Outcome,
+    Report,
+    Step,
+    StepKind,
+)
 
 # The colours of gcc and clang: a reader knows them already.
 _COLOURS = {
@@ -21,6 +31,7 @@ _COLOURS = {
     "note": "\033[1;36m",
     "where": "\033[1m",
 }
+_OUTCOMES = tuple(outcome.value for outcome in Outcome)
 _RESET = "\033[0m"
 
 # A step without words of its own still has to say why it is shown.
@@ -51,12 +62,15 @@ def render(report: Report, *, show_suppressed: bool = False, colour: bool = Fals
     for finding in report.findings:
         if finding.suppression is None or show_suppressed:
             lines.extend(_finding(finding, paint))
-    for notice, following in itertools.zip_longest(report.notices, report.notices[1:]):
-        # Of many units that miss the same header, the last one shows what to do.
-        is_repeated = following is not None and following.remedy == notice.remedy
-        lines.extend(_notice(notice, paint, show_remedy=not is_repeated))
+    lines.extend(_notices(report.notices, paint))
+    lines.extend(_ledger(report))
     lines.append(summary(report))
     return "\n".join(lines) + "\n"
+
+
+def notices(report: Report) -> str:
+    """The notices alone, as `render` has them, for a command that prints no findings."""
+    return "".join(f"{line}\n" for line in _notices(report.notices, _plain))
 
 
 def summary(report: Report) -> str:
@@ -66,12 +80,48 @@ def summary(report: Report) -> str:
     parts = [_count(shown, "finding"), f"{suppressed} suppressed"]
     parts.append(f"{_count(report.units, 'unit')} read")
     text = "lockcheck: " + ", ".join(parts)
-    if report.ledger:
-        counts = ", ".join(_ledger(entry) for entry in report.ledger)
-        text += f"; obligations proved/violated/unproved: {counts}"
     if not report.complete:
         text += "; INCOMPLETE: not everything was analysed, see the errors above"
     return text
+
+
+def _ledger(report: Report) -> Iterator[str]:
+    """The obligations: how many ended how, then by what states them; where to read more."""
+    if not report.ledger:
+        return
+    total = [sum(column) for column in zip(*map(_outcomes, report.ledger), strict=True)]
+    ended = ", ".join(f"{n} {word}" for n, word in zip(total, _OUTCOMES, strict=True))
+    yield f"lockcheck: {_count(sum(total), 'obligation')}: {ended}"
+    rules = {rule.rule_id for rule in report.rules}
+    of_rules = [count for count in report.ledger if count.origin in rules]
+    of_source = [count for count in report.ledger if count.origin not in rules]
+    width = max(len("assertion"), *(len(count.origin) for count in report.ledger))
+    heading = "".join(f"{word:>10}" for word in _OUTCOMES)
+    for title, counts in (("rule", of_rules), ("assertion", of_source)):
+        if counts:
+            yield f"  {title:<{width}}{heading}".rstrip()
+            heading = ""
+        for count in sorted(counts, key=lambda count: count.origin):
+            numbers = "".join(f"{number:>10}" for number in _outcomes(count))
+            yield f"  {count.origin:<{width}}{numbers}"
+    unproved = total[-1]
+    if unproved:
+        what = "obligation is" if unproved == 1 else "obligations are"
+        yield (
+            f"lockcheck: {unproved} {what} unproved: `lockcheck ledger --state unproved` tells why"
+        )
+
+
+def _outcomes(count: LedgerCount) -> tuple[int, int, int]:
+    """The numbers in the order of _OUTCOMES."""
+    return count.proved, count.violated, count.unproved
+
+
+def _notices(notices: Sequence[Notice], paint: _Painter) -> Iterator[str]:
+    for notice, following in itertools.zip_longest(notices, notices[1:]):
+        # Of many units that miss the same header, the last one shows what to do.
+        is_repeated = following is not None and following.remedy == notice.remedy
+        yield from _notice(notice, paint, show_remedy=not is_repeated)
 
 
 def _finding(finding: Finding, paint: _Painter) -> Iterator[str]:
@@ -103,7 +153,7 @@ def _notice(notice: Notice, paint: _Painter, *, show_remedy: bool) -> Iterator[s
         where = notice.file if notice.line is None else f"{notice.file}:{notice.line}"
         yield _diagnostic(where, notice.severity.value, f"lockcheck: {message}", paint)
     if notice.remedy and show_remedy:
-        yield f"  remedy: {_one_line(notice.remedy)}"
+        yield f"  remedy: {one_line(notice.remedy)}"
 
 
 def _step_message(step: Step) -> str:
@@ -119,10 +169,6 @@ def _step_message(step: Step) -> str:
 
 def _where(location: Location) -> str:
     return f"{location.file}:{location.line}:{location.column}"
-
-
-def _ledger(entry: LedgerCount) -> str:
-    return f"{entry.origin} {entry.proved}/{entry.violated}/{entry.unproved}"
 
 
 def _count(number: int, noun: str) -> str:
@@ -145,10 +191,10 @@ _paint = _Painter(_COLOURS)
 
 
 def _diagnostic(where: str, level: str, message: str, paint: _Painter) -> str:
-    place = paint("where", f"{_one_line(where)}:")
-    return f"{place} {paint(level, f'{level}:')} {_one_line(message)}"
+    place = paint("where", f"{one_line(where)}:")
+    return f"{place} {paint(level, f'{level}:')} {one_line(message)}"
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """One diagnostic is one line, and source text cannot send escapes to a terminal."""
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", " ".join(text.split()))

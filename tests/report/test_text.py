@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from lockcheck.errors import Notice, Severity
-from lockcheck.findings.model import Location, Report, Step, StepKind
+from lockcheck.findings.model import LedgerCount, Location, Report, Step, StepKind
 from lockcheck.report import text
 
 EXPECTED = """\
@@ -27,8 +27,12 @@ changed here under kvm->mmu_lock
 arch/x86/kvm/vmx/vmx.c:12: error: lockcheck: unknown type name 'u46' [unit-not-parsed]
   remedy: mend the error, or leave the file out
 lockcheck: warning: the tree is configured without LOCKDEP [no-lockdep]
+lockcheck: 20 obligations: 16 proved, 2 violated, 2 unproved
+  rule                 proved  violated  unproved
+  gfn-track-write          12         1         0
+  gvt-protect-table         4         1         2
+lockcheck: 2 obligations are unproved: `lockcheck ledger --state unproved` tells why
 lockcheck: 1 finding, 1 suppressed, 70 units read; \
-obligations proved/violated/unproved: gfn-track-write 12/1/0, gvt-protect-table 4/1/2; \
 INCOMPLETE: not everything was analysed, see the errors above
 """
 
@@ -73,7 +77,8 @@ def test_a_chain_that_closes_with_the_finding_itself_is_not_printed_twice(report
     finding = report.findings[1]
     last = Step(StepKind.ACCESS, finding.location, finding.message)
     finding = msgspec.structs.replace(finding, chain=(last,), related=())
-    shown = text.render(msgspec.structs.replace(report, findings=(finding,), notices=()))
+    report = msgspec.structs.replace(report, findings=(finding,), notices=(), ledger=())
+    shown = text.render(report)
     assert len(shown.splitlines()) == 2
 
 
@@ -104,3 +109,41 @@ def test_notices_with_one_remedy_show_it_once(report: Report) -> None:
         "  remedy: prepare it",
     ]
     assert sum("remedy" in line for line in lines) == 1
+
+
+def closing(report: Report, *ledger: LedgerCount) -> list[str]:
+    """What follows the findings and notices of a report with this ledger."""
+    shown = msgspec.structs.replace(report, findings=(), notices=(), ledger=ledger, complete=True)
+    return text.render(shown).splitlines()
+
+
+def test_the_ledger_has_rules_first_and_assertions_under_the_same_columns(report: Report) -> None:
+    counts = (
+        LedgerCount("srcu_dereference_check", 1032, 6, 0),
+        LedgerCount("gvt-protect-table", 4, 1, 0),
+        LedgerCount("__releases", 1, 0, 0),
+    )
+    assert closing(report, *counts) == [
+        "lockcheck: 1044 obligations: 1037 proved, 7 violated, 0 unproved",
+        "  rule                      proved  violated  unproved",
+        "  gvt-protect-table              4         1         0",
+        "  assertion",
+        "  __releases                     1         0         0",
+        "  srcu_dereference_check      1032         6         0",
+        "lockcheck: 0 findings, 0 suppressed, 70 units read",
+    ]
+
+
+def test_a_ledger_of_assertions_alone_has_the_heading(report: Report) -> None:
+    lines = closing(report, LedgerCount("might_sleep", 0, 0, 1))
+    assert lines[:4] == [
+        "lockcheck: 1 obligation: 0 proved, 0 violated, 1 unproved",
+        "  assertion      proved  violated  unproved",
+        "  might_sleep         0         0         1",
+        "lockcheck: 1 obligation is unproved: `lockcheck ledger --state unproved` tells why",
+    ]
+
+
+def test_notices_alone_are_those_of_the_report(report: Report) -> None:
+    assert text.notices(report) in EXPECTED
+    assert text.notices(report).count("\n") == 3
