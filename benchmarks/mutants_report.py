@@ -1,0 +1,93 @@
+"""The page about mutants: a table by kind, and the ones that were missed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from mutants_kinds import KINDS
+
+_BEGIN, _END = "<!-- made by benchmarks/mutants.py -->", "<!-- end -->"
+_HAND = """
+## Why they are missed
+
+"""
+_LEDGER_LINES = 4
+_LEDGER_WIDTH = 360
+
+
+class Result(NamedTuple):
+    """What came of one mutant. `broken`: the error when it does not compile."""
+
+    version: str
+    kind: str
+    file: str
+    function: str
+    line: int
+    edit: str
+    chain: str
+    requirement: str
+    broken: str
+    detected: list[str]
+    collateral: list[str]
+    ledger: list[str]
+    seconds: float
+
+
+def render(results: Iterable[Result]) -> str:
+    """Markdown for all results."""
+    results = sorted(results, key=lambda r: (KINDS.index(r.kind), r.version, r.file, r.line))
+    counted = [r for r in results if not r.broken]
+    lines = [
+        "| kind | made | detected | missed | collateral | seconds each |",
+        "|---|---|---|---|---|---|",
+        *(_row(kind, [r for r in counted if r.kind == kind]) for kind in KINDS),
+        _row("all", counted),
+    ]
+    for title, chosen in (
+        ("Missed", [r for r in counted if not r.detected]),
+        ("Collateral", [r for r in counted if r.collateral]),
+        ("Not counted: does not compile", [r for r in results if r.broken]),
+    ):
+        if chosen:
+            lines += ["", f"### {title}", ""]
+        for result in chosen:
+            lines.append(
+                f"- {result.version} {result.kind}, `{result.function}()` "
+                f"({result.file}:{result.line}): {result.edit}"
+            )
+            if title == "Missed":
+                lines.append(f"  - needed by {result.chain}: {result.requirement}")
+                changes = result.ledger[:_LEDGER_LINES] or ["no obligation ends otherwise"]
+                lines += [f"  - ledger: {_shorten(change)}" for change in changes]
+                left = len(result.ledger) - len(changes)
+                if left > 0:
+                    lines.append(f"  - ledger: {left} more")
+            elif title == "Collateral":
+                lines += [f"  - {text}" for text in result.collateral]
+            else:
+                lines.append(f"  - {result.broken}")
+    return "\n".join(lines)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LEDGER_WIDTH else text[: _LEDGER_WIDTH - 2] + " …"
+
+
+def _row(kind: str, results: list[Result]) -> str:
+    detected = sum(bool(r.detected) for r in results)
+    collateral = sum(len(r.collateral) for r in results)
+    seconds = sum(r.seconds for r in results) / max(1, len(results))
+    made = len(results)
+    return f"| {kind} | {made} | {detected} | {made - detected} | {collateral} | {seconds:.0f} |"
+
+
+def write(page: Path, text: str, seed: str) -> None:
+    """Put the results into the page; what is outside of the marks stays."""
+    old = page.read_text("utf-8") if page.exists() else ""
+    before, _, rest = old.partition(_BEGIN)
+    after = rest.partition(_END)[2] if rest else _HAND
+    before = before or "# Mutants\n\n"
+    made = f"{_BEGIN}\nSeed {seed}.\n\n{text}\n{_END}"
+    page.write_text(before + made + after, "utf-8")
