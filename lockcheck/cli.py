@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import functools
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -25,6 +24,7 @@ from lockcheck.cli_options import (
     print_text,
     rules_option,
     run_options,
+    stdout_has_colour,
     tree_options,
 )
 from lockcheck.cli_questions import guards, why
@@ -319,12 +319,7 @@ def _renderers(*, show_suppressed: bool, all_kinds: bool) -> dict[str, Renderer]
 
 def _coloured(pairs: Sequence[OutputPair], colour: str) -> tuple[OutputPair, ...]:
     """The pairs, with coloured text on standard output where that is wanted."""
-    terminal = (
-        sys.stdout.isatty()
-        and not os.environ.get("NO_COLOR")
-        and os.environ.get("TERM", "dumb") != "dumb"
-    )
-    if colour == "never" or (colour == "auto" and not terminal):
+    if colour == "never" or (colour == "auto" and not stdout_has_colour()):
         return tuple(pairs)
     return tuple(("colour" if pair == ("text", None) else pair[0], pair[1]) for pair in pairs)
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lockcheck.cli_options import (
     PathType,
     make_config,
-    print_text,
+    print_error,
     rules_option,
     run_options,
+    stdout_draws,
+    stdout_has_colour,
     tree_options,
 )
 from lockcheck.exitstatus import ExitStatus
+
+if TYPE_CHECKING:
+    from lockcheck.findings.model import LedgerEntry
 
 _STATES = ("proved", "violated", "unproved")
 
@@ -59,9 +67,7 @@ were not read; 2 for errors in options or tree."""
     "--format",
     "form",
     type=click.Choice(["text", "json", "csv"]),
-    default="text",
-    show_default=True,
-    help="How to write it.",
+    help="How to write it. Default: a table on a terminal, else text, one line for each.",
 )
 @click.option(
     "-o",
@@ -86,19 +92,23 @@ def ledger(
     lock: str | None,
     origin: str | None,
     summary: bool,
-    form: str,
+    form: str | None,
     output: Path | None,
 ) -> None:
     """List every obligation and how it ended, with the reason."""
-    if summary and form != "text":
+    if summary and form not in (None, "text"):
         raise click.UsageError("--summary is text: leave --format out")
+    if form is None and output is not None and output.suffix in (".json", ".csv"):
+        # Text under such a name is never what was meant.
+        raise click.UsageError(f"-o {output} has no --format: add --format {output.suffix[1:]}")
     from lockcheck.report.output import check_writable
 
     check_writable(output)
 
     from lockcheck.progress import progress_for_terminal
-    from lockcheck.report import ledger as render
-    from lockcheck.report.output import write_file
+    from lockcheck.report.ledger import Filter
+    from lockcheck.report.output import write_outputs
+    from lockcheck.report.text import notices
     from lockcheck.session import analyse
 
     config = make_config(ctx, paths, tree, build, jobs, cache, no_cache, extra_rules)
@@ -107,17 +117,34 @@ def ledger(
         report = analyse(config, progress)
     finally:
         progress.end()
-    wanted = render.Filter(states, file, function, lock, origin)
+    wanted = Filter(states, file, function, lock, origin)
     entries = [entry for entry in report.obligations if wanted.takes(entry)]
     if summary:
-        text = render.summary(entries)
-    else:
-        text = {"text": render.as_text, "json": render.as_json, "csv": render.as_csv}[form](entries)
-    if output is None or str(output) == "-":
-        print_text(text)
-    else:
-        write_file(output, text)
-    for notice in report.notices:
-        where = f"{notice.file}: " if notice.file else ""
-        click.echo(f"lockcheck: {where}{notice.severity}: {notice.message}", err=True)
+        form = "summary"
+    elif form is None:
+        on_terminal = output is None and stdout_draws()
+        form = "table" if on_terminal else "text"
+    text = _render(entries, form)
+    write_outputs(report, ((form, output),), formats={form: lambda _: text})
+    print_error(notices(report))
+    if not report.complete:
+        print_error("lockcheck: INCOMPLETE: not everything was analysed, see the errors above\n")
     ctx.exit(ExitStatus.CLEAN if report.complete else ExitStatus.INCOMPLETE)
+
+
+def _render(entries: Sequence[LedgerEntry], form: str) -> str:
+    """The entries as `--format` names it, as a `table` or as a `summary`."""
+    from lockcheck.report import ledger as render
+
+    if form == "table":
+        from lockcheck.report.ledger_table import as_table
+
+        width = shutil.get_terminal_size().columns
+        return as_table(entries, width=width, colour=stdout_has_colour())
+    forms = {
+        "text": render.as_text,
+        "json": render.as_json,
+        "csv": render.as_csv,
+        "summary": render.summary,
+    }
+    return forms[form](entries)

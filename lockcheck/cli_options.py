@@ -113,6 +113,24 @@ def _cache_directory() -> str | None:
     return os.path.join(base, "lockcheck") if os.path.isabs(base) else None
 
 
+def stdout_draws() -> bool:
+    """Whether standard output is a terminal that can do more than print lines."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def stdout_has_colour() -> bool:
+    """Whether standard output is a terminal whose user wants colours."""
+    return stdout_draws() and not os.environ.get("NO_COLOR")
+
+
+def print_error(text: str) -> None:
+    """Print to standard error, if there is still somebody to read it."""
+    # A name that is not UTF-8 must not end the run.
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    with contextlib.suppress(OSError, ValueError):
+        click.echo(text.encode(encoding, "backslashreplace").decode(encoding), nl=False, err=True)
+
+
 def print_text(text: str) -> None:
     """Print to standard output; a reader who closes the pipe had enough."""
     try:

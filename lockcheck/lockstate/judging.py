@@ -13,7 +13,9 @@ from lockcheck.lockstate.verdicts import Evidence, Judgement, Unshared, Verdict
 class Judge:
     """Judges needs where they arise, and at the calls that lead there."""
 
-    def __init__(self, analysis: Analysis, unshared: Unshared) -> None:
+    def __init__(self, analysis: Analysis, unshared: Unshared, trusting: bool) -> None:
+        """`trusting`: see lockcheck.lockstate.entries.Entries; it believes every drop."""
+        self._trusting = trusting
         self._analysis = analysis
         self._program = analysis.program
         self._unshared = unshared
@@ -40,7 +42,8 @@ class Judge:
                     return Judgement(Verdict.HELD, by_class=True)
                 if self._is_absent(function, state, need, open_needs, evidence):
                     return Judgement(Verdict.HELD)
-                if evidence and not self._is_sure(function, evidence[-1]):
+                section = need.term[0] == "section"
+                if section and evidence and not self._is_sure(function, evidence[-1]):
                     return Judgement(Verdict.UNDECIDED, evidence=tuple(evidence))
                 continue
             match = find(state.held, need)
@@ -64,6 +67,9 @@ class Judge:
         if by_class:
             return Judgement(Verdict.HELD, by_class=True)
         if not open_needs:
+            unsure = [e for e in evidence if e.dropped and not self._is_sure(function, e)]
+            if unsure and not self._trusting:
+                return Judgement(Verdict.UNDECIDED, evidence=tuple(unsure))
             return Judgement(Verdict.BROKEN, (), tuple(evidence))
         return Judgement(Verdict.LIFTED, tuple(open_needs), tuple(evidence))
 
@@ -89,28 +95,26 @@ class Judge:
                 return True
         return False
 
-    def _is_sure(self, function: str, entered: Evidence) -> bool:
-        """Whether a section was surely entered: by a primitive, or by a function that always does.
+    def _is_sure(self, function: str, event: Evidence) -> bool:
+        """Whether a lock was surely taken or dropped: by a primitive, or on every way out of a call.
 
-        What a function leaves entered on some of its ways out is more often a correlation that was
-        lost than a section that is never left.
+        What a function leaves changed on some of its ways out is more often a correlation that was
+        lost than a lock that is left so.
         """
-        if entered.need.term is None or entered.need.term[0] != "section":
-            return True
         targets = [
             target
             for call in self._program.calls[function].values()
-            if call.event[1] == entered.held.loc
+            if call.event[1] == event.held.loc
             for target in call.targets
         ]
         for target in targets:
             model = self._program.model(target)
             if model is not None:
-                if model.acquires:
+                if model.locks:
                     return True
             elif len(self._analysis.summary(target).exits) == 1:
                 return True
-        return False
+        return not targets
 
     def _is_absent(
         self,

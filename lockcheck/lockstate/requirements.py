@@ -49,7 +49,7 @@ class Checker:
         self._entries = Entries(analysis.program, trusting)
         self._trusting = trusting
         self._unshared = unshared
-        self._judge = Judge(analysis, unshared)
+        self._judge = Judge(analysis, unshared, trusting)
         self.judge = self._judge.judge
         self._views: dict[int, CallView] = {}  # by the identity of states that the analysis keeps
         self._edges: dict[Context, list[Edge]] = {}
@@ -360,7 +360,7 @@ _SETS_UP = (
 _WITH_AND_WITHOUT = (
     "{name} calls it on paths with and without {lock}, as a condition says that is not followed"
 )
-_LEFT_ENTERED = "{name} calls a function that leaves {lock} entered on some of its ways out"
+_LEFT_ENTERED = "{name} calls a function that takes or drops {lock} on some of its ways out only"
 _UNSETTLED = "{name} has too many different lock states to follow them all"
 _MANY_CONDITIONS = "{name} is reached under too many different conditions to follow them all"
 _EITHER_MODE = "{name} holds {lock} for read or for write, as a condition says that is not followed"

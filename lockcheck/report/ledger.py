@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from lockcheck.findings.model import LedgerEntry, Outcome
+from lockcheck.report.text import one_line
 
 COLUMNS = (
     "state", "origin", "rule", "file", "line", "column", "function", "requirement", "lock",
@@ -29,7 +30,11 @@ class Filter(NamedTuple):
 
     def takes(self, entry: LedgerEntry) -> bool:
         """Whether an entry is wanted. A lock fits by its class, with or without its record."""
-        locks = [name for full in entry.lock for name in (full, full.rsplit(".", 1)[-1])]
+        locks = [
+            name
+            for full in entry.lock
+            for name in (full, f"struct {full}", full.split(".", 1)[-1], full.rsplit(".", 1)[-1])
+        ]
         return (
             (not self.states or entry.outcome in self.states)
             and _fits(self.file, (entry.location.file,))
@@ -45,12 +50,17 @@ def _fits(pattern: str | None, names: Sequence[str]) -> bool:
 
 def as_text(entries: Sequence[LedgerEntry]) -> str:
     """One line for each obligation, then the numbers."""
-    lines = [
-        f"{e.location.file}:{e.location.line}:{e.location.column}: {e.location.function}(): "
-        f"[{e.origin}] {e.outcome}: {e.requirement} -- {e.reason}"
-        for e in entries
-    ]
+    lines = [one_line(_line(entry)) for entry in entries]
     return "".join(f"{line}\n" for line in lines) + ("\n" if lines else "") + summary(entries)
+
+
+def _line(entry: LedgerEntry) -> str:
+    place = entry.location
+    function = f"{place.function}(): " if place.function else ""
+    return (
+        f"{place.file}:{place.line}:{place.column}: {function}"
+        f"[{entry.origin}] {entry.outcome}: {entry.requirement} -- {entry.reason}"
+    )
 
 
 def as_json(entries: Sequence[LedgerEntry]) -> str:
@@ -65,8 +75,14 @@ def as_csv(entries: Sequence[LedgerEntry]) -> str:
     writer.writerow(COLUMNS)
     for entry in entries:
         row = _row(entry)
-        writer.writerow([";".join(v) if isinstance(v, list) else v for v in row.values()])
+        writer.writerow([_cell(value) for value in row.values()])
     return target.getvalue()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()  # as JSON has it
+    return ";".join(value) if isinstance(value, list) else value
 
 
 def _row(entry: LedgerEntry) -> dict[str, object]:
@@ -90,7 +106,8 @@ def summary(entries: Sequence[LedgerEntry]) -> str:
         count = Counter(e.outcome for e in chosen)
         uncalled = sum(e.no_caller for e in chosen)
         called = len(chosen) - uncalled
-        share = f"{100 * count[Outcome.PROVED] / called:.0f} %" if called else "-"
+        # Rounded down: 100 % is said of all and of nothing less.
+        share = f"{100 * count[Outcome.PROVED] // called} %" if called else "-"
         lines.append(
             f"{origin or 'all':<{width}}  {count[Outcome.PROVED]:>6}  "
             f"{count[Outcome.VIOLATED]:>8}  {count[Outcome.UNPROVED]:>8}  {uncalled:>11}   "

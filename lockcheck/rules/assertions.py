@@ -38,7 +38,7 @@ CONTRACTS = {
     "must_hold_shared": "__must_hold_shared",
     "releases": "__releases",
 }
-_LEFT_ENTERED = "it calls a function that leaves a section entered on some of its ways out"
+_LEFT_ENTERED = "it calls a function that takes or drops the lock on some of its ways out only"
 _CUT = "{}() has too many different lock states to follow them all"
 
 
