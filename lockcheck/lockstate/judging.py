@@ -96,7 +96,7 @@ class Judge:
         return False
 
     def _is_sure(self, function: str, event: Evidence) -> bool:
-        """Whether a lock was surely taken or dropped: by a primitive, or on every way out of a call.
+        """Whether a lock was surely taken or dropped: by a primitive, or on every way out.
 
         What a function leaves changed on some of its ways out is more often a correlation that was
         lost than a lock that is left so.
