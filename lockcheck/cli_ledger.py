@@ -124,7 +124,7 @@ def ledger(
     elif form is None:
         on_terminal = output is None and stdout_draws()
         form = "table" if on_terminal else "text"
-    text = _render(entries, form)
+    text = _render(entries, form, share=not states)
     write_outputs(report, ((form, output),), formats={form: lambda _: text})
     print_error(notices(report))
     if not report.complete:
@@ -132,19 +132,15 @@ def ledger(
     ctx.exit(ExitStatus.CLEAN if report.complete else ExitStatus.INCOMPLETE)
 
 
-def _render(entries: Sequence[LedgerEntry], form: str) -> str:
-    """The entries as `--format` names it, as a `table` or as a `summary`."""
+def _render(entries: Sequence[LedgerEntry], form: str, *, share: bool) -> str:
+    """The entries as `--format` names it, as a `table` or as a `summary`; its shares if asked."""
     from lockcheck.report import ledger as render
 
     if form == "table":
         from lockcheck.report.ledger_table import as_table
 
         width = shutil.get_terminal_size().columns
-        return as_table(entries, width=width, colour=stdout_has_colour())
-    forms = {
-        "text": render.as_text,
-        "json": render.as_json,
-        "csv": render.as_csv,
-        "summary": render.summary,
-    }
-    return forms[form](entries)
+        return as_table(entries, width=width, colour=stdout_has_colour(), share=share)
+    if form in ("json", "csv"):
+        return render.as_json(entries) if form == "json" else render.as_csv(entries)
+    return (render.summary if form == "summary" else render.as_text)(entries, share=share)

@@ -48,10 +48,14 @@ def _fits(pattern: str | None, names: Sequence[str]) -> bool:
     return pattern is None or any(fnmatchcase(name, pattern) for name in names)
 
 
-def as_text(entries: Sequence[LedgerEntry]) -> str:
-    """One line for each obligation, then the numbers."""
+def as_text(entries: Sequence[LedgerEntry], *, share: bool = True) -> str:
+    """One line for each obligation, then the numbers; see `summary` for `share`."""
     lines = [one_line(_line(entry)) for entry in entries]
-    return "".join(f"{line}\n" for line in lines) + ("\n" if lines else "") + summary(entries)
+    return (
+        "".join(f"{line}\n" for line in lines)
+        + ("\n" if lines else "")
+        + summary(entries, share=share)
+    )
 
 
 def _line(entry: LedgerEntry) -> str:
@@ -94,23 +98,34 @@ def _row(entry: LedgerEntry) -> dict[str, object]:
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def summary(entries: Sequence[LedgerEntry]) -> str:
-    """Numbers by origin, and the share proved of those that somebody calls."""
+def summary(entries: Sequence[LedgerEntry], *, share: bool = True) -> str:
+    """Numbers by origin, and the share proved of those that somebody calls.
+
+    share: false when the entries were chosen by how they ended, where a share says nothing.
+    """
     if not entries:
         return "no obligations\n"
     origins = sorted({entry.origin for entry in entries})
     width = max(len("all"), *map(len, origins))
-    lines = [f"{'':<{width}}  proved  violated  unproved  (no caller)   share proved"]
+    lines = [f"{'':<{width}}  proved  violated  unproved  (no caller)"]
+    if share:
+        lines[0] += "   share proved"
     for origin in (*origins, None):
         chosen = [e for e in entries if origin is None or e.origin == origin]
         count = Counter(e.outcome for e in chosen)
         uncalled = sum(e.no_caller for e in chosen)
         called = len(chosen) - uncalled
-        # Rounded down: 100 % is said of all and of nothing less.
-        share = f"{100 * count[Outcome.PROVED] // called} %" if called else "-"
         lines.append(
             f"{origin or 'all':<{width}}  {count[Outcome.PROVED]:>6}  "
-            f"{count[Outcome.VIOLATED]:>8}  {count[Outcome.UNPROVED]:>8}  {uncalled:>11}   "
-            f"{share:>12}"
+            f"{count[Outcome.VIOLATED]:>8}  {count[Outcome.UNPROVED]:>8}  {uncalled:>11}"
         )
+        if share:
+            lines[-1] += f"   {_share(count[Outcome.PROVED], called):>12}"
     return "\n".join(lines) + "\n"
+
+
+def _share(proved: int, called: int) -> str:
+    if not called:
+        return "-"
+    # 100 % is said of all and of nothing less.
+    return f"{100 if proved == called else min(99, round(100 * proved / called))} %"

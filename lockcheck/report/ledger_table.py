@@ -19,8 +19,10 @@ from lockcheck.report.text import one_line
 _STYLES = {Outcome.PROVED: "green", Outcome.VIOLATED: "bold red", Outcome.UNPROVED: "yellow"}
 
 
-def as_table(entries: Sequence[LedgerEntry], *, width: int, colour: bool) -> str:
-    """The obligations as a table of at most `width` columns, then the numbers.
+def as_table(
+    entries: Sequence[LedgerEntry], *, width: int, colour: bool, share: bool = True
+) -> str:
+    """The obligations as a table of at most `width` columns, then `summary` with this `share`.
 
     colour: use ANSI colours. Never decided here: the caller knows where the text goes.
     """
@@ -30,7 +32,7 @@ def as_table(entries: Sequence[LedgerEntry], *, width: int, colour: bool) -> str
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("state", no_wrap=True)
     table.add_column("where", overflow="fold", ratio=2)
-    table.add_column("what is asked for, and how it ended", overflow="fold", ratio=3)
+    table.add_column("obligation and reason", overflow="fold", ratio=3)
     for entry in entries:
         place = entry.location
         where = f"{place.file}:{place.line}" + (f"\n{place.function}()" if place.function else "")
@@ -54,4 +56,4 @@ def as_table(entries: Sequence[LedgerEntry], *, width: int, colour: bool) -> str
     with console.capture() as drawn:
         console.print(table)
     lines = [line.rstrip() for line in drawn.get().splitlines()]
-    return "\n".join(lines) + "\n\n" + summary(entries)
+    return "\n".join(lines) + "\n\n" + summary(entries, share=share)
