@@ -7,15 +7,22 @@ from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.needs import Need, asserted, find, fits
 from lockcheck.lockstate.state import State
 from lockcheck.lockstate.terms import surely_different
-from lockcheck.lockstate.verdicts import Evidence, Judgement, Unshared, Verdict
+from lockcheck.lockstate.verdicts import Asserted, Evidence, Judgement, Unshared, Verdict
 
 
 class Judge:
     """Judges needs where they arise, and at the calls that lead there."""
 
-    def __init__(self, analysis: Analysis, unshared: Unshared, trusting: bool) -> None:
-        """`trusting`: see lockcheck.lockstate.entries.Entries; it believes every drop."""
+    def __init__(
+        self, analysis: Analysis, unshared: Unshared, trusting: bool, believing: bool
+    ) -> None:
+        """What is taken for true.
+
+        trusting: see lockcheck.lockstate.entries.Entries; it believes every drop.
+        believing: assertions that control has passed hold.
+        """
         self._trusting = trusting
+        self._believing = believing
         self._analysis = analysis
         self._program = analysis.program
         self._unshared = unshared
@@ -29,7 +36,8 @@ class Judge:
             return Judgement(Verdict.UNSHARED)
         open_needs: list[Need] = []
         evidence: list[Evidence] = []
-        by_class: bool | None = None
+        by_class = False
+        relied: Asserted | None = None
         for need in needs:
             if need.term is not None and self._analysis.is_unshared(function, state, need.term):
                 return Judgement(
@@ -40,8 +48,9 @@ class Judge:
             if need.absent:
                 if need.term is None:  # nobody can tell any more which lock it is
                     return Judgement(Verdict.HELD, by_class=True)
-                if self._is_absent(function, state, need, open_needs, evidence):
-                    return Judgement(Verdict.HELD)
+                absent = self._absent(function, state, need, open_needs, evidence)
+                if absent is not None:
+                    return absent
                 section = need.term[0] == "section"
                 if section and evidence and not self._is_sure(function, evidence[-1]):
                     return Judgement(Verdict.UNDECIDED, evidence=tuple(evidence))
@@ -50,10 +59,13 @@ class Judge:
             if match is not None and not fits(match.held.mode, need.mode):
                 evidence.append(Evidence(need, match.held, False, function))
                 continue
-            match = match or asserted(state, need)
+            if match is None and self._believing:
+                match = asserted(state, need)
+                if match is not None:
+                    relied = Asserted(function, need.lock_class)
             if match is not None:
                 if match.exact:
-                    return Judgement(Verdict.HELD)
+                    return Judgement(Verdict.HELD, asserted=relied)
                 by_class = True
                 continue
             dropped = find(state.dropped, need)
@@ -65,7 +77,7 @@ class Judge:
                 evidence.append(Evidence(need, ended.held, True, function))
             open_needs.append(need)
         if by_class:
-            return Judgement(Verdict.HELD, by_class=True)
+            return Judgement(Verdict.HELD, by_class=True, asserted=relied)
         if not open_needs:
             unsure = [e for e in evidence if e.dropped and not self._is_sure(function, e)]
             if unsure and not self._trusting:
@@ -116,15 +128,15 @@ class Judge:
                 return True
         return not targets
 
-    def _is_absent(
+    def _absent(
         self,
         function: str,
         state: State,
         need: Need,
         open_needs: list[Need],
         evidence: list[Evidence],
-    ) -> bool:
-        """Whether a lock that must not be held is not; else what is left to ask, or says why.
+    ) -> Judgement | None:
+        """The verdict that a lock is not held; None, and what is left to ask, or says why, else.
 
         UNSOUND: only the same instance counts as held; a lock of its class may be another one.
         """
@@ -132,13 +144,14 @@ class Judge:
         match = find(state.held, need)
         if match is not None and match.exact and fits(match.held.mode, need.mode):
             evidence.append(Evidence(need, match.held, False, function))
-            return False
-        if state.holds(("held", need.term, need.mode)) is False:
-            return True
+            return None
+        if self._believing and state.holds(("held", need.term, need.mode)) is False:
+            return Judgement(Verdict.HELD, asserted=Asserted(function, need.lock_class))
         if need.term[0] == "section" and find(state.dropped, need) is not None:
-            return True  # UNSOUND: it leaves its caller's section; that may have been entered twice
+            # UNSOUND: it leaves its caller's section; that may have been entered twice
+            return Judgement(Verdict.HELD)
         open_needs.append(need)
-        return False
+        return None
 
     def _is_unshared(self, function: str, state: State, datum: Expr | None) -> bool:
         marks = {mark.split("@", 1)[0] for mark in state.marks}

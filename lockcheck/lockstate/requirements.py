@@ -21,6 +21,7 @@ from lockcheck.lockstate.needs import Need, at_entry, could_meet
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.summary import Condition
 from lockcheck.lockstate.verdicts import (
+    Asserted,
     Context,
     Edge,
     Gap,
@@ -42,14 +43,20 @@ MAX_NODES = 4000  # function contexts looked at for one obligation
 class Checker:
     """Decides requirements. One per rule: `unshared` and `trusting` are the rule's."""
 
-    def __init__(self, analysis: Analysis, unshared: Unshared, trusting: bool = True) -> None:
-        """`trusting`: see lockcheck.lockstate.entries.Entries."""
+    def __init__(
+        self,
+        analysis: Analysis,
+        unshared: Unshared,
+        trusting: bool = True,
+        believing: bool = True,
+    ) -> None:
+        """`trusting` and `believing`: see lockcheck.lockstate.judging.Judge."""
         self._analysis = analysis
         self._program = analysis.program
         self._entries = Entries(analysis.program, trusting)
         self._trusting = trusting
         self._unshared = unshared
-        self._judge = Judge(analysis, unshared, trusting)
+        self._judge = Judge(analysis, unshared, trusting, believing)
         self.judge = self._judge.judge
         self._views: dict[int, CallView] = {}  # by the identity of states that the analysis keeps
         self._edges: dict[Context, list[Edge]] = {}
@@ -111,9 +118,9 @@ class Checker:
                 why = _LEFT_ENTERED if said.verdict is Verdict.UNDECIDED else ""
                 edge = Edge(
                     site.caller, site.call, site.loc, site.slot,
-                    said.verdict, above, said.evidence, said.by_class, why,
+                    said.verdict, above, said.evidence, said.by_class, why, said.asserted,
                 )  # fmt: skip
-                found.setdefault((said.verdict, above, said.by_class), edge)
+                found.setdefault((said.verdict, above, said.by_class, said.asserted), edge)
         edges = list(found.values())
         if not self._trusting and site.caller in self._analysis.unsettled:
             edges = [self._unsettled(context, edge) for edge in edges]
@@ -247,6 +254,7 @@ class Checker:
         violations: list[Violation] = []
         unproved: list[Reason] = []
         held = by_class = False
+        asserted: set[Asserted] = set()
         asked = 0
         while queue:
             context = queue.popleft()
@@ -257,6 +265,8 @@ class Checker:
             for edge in self.edges(context):
                 held = held or edge.verdict is Verdict.HELD
                 by_class = by_class or edge.by_class
+                if edge.asserted is not None:
+                    asserted.add(edge.asserted)
                 if edge.verdict is Verdict.BROKEN and context.doubt:
                     unproved.append(Reason(Gap.CONDITION, context.doubt))
                 elif edge.verdict is Verdict.BROKEN:
@@ -269,7 +279,8 @@ class Checker:
                         parents[above] = (context, edge)
                         queue.append(above)
             self._enter(context, parents, violations, unproved, below)
-        return Outcome(tuple(violations), tuple(dict.fromkeys(unproved)), held, by_class)
+        reasons = tuple(dict.fromkeys(unproved))
+        return Outcome(tuple(violations), reasons, held, by_class, frozenset(asserted))
 
     def _is_met_above(self, above: Context) -> bool:
         """Whether some caller holds the lock that a function drops.

@@ -156,7 +156,7 @@ class Solver:
     def _fixpoint(self) -> Inputs:
         """In-states of every block. Blocks are numbered in reverse postorder."""
         inputs: dict[int, dict[object, State]] = {0: {(): self._entry()}}
-        pending: dict[int, set[object]] = {0: {()}}
+        pending: dict[int, dict[object, None]] = {0: {(): None}}  # keys in the order they came
         heap = [0]
         steps = 0
         while heap:
@@ -177,9 +177,9 @@ class Solver:
                         changed = self._arrive(inputs, successor, arriving)
                         if changed is not None:
                             if successor not in pending:
-                                pending[successor] = set()
+                                pending[successor] = {}
                                 heappush(heap, successor)
-                            pending[successor].add(changed)
+                            pending[successor][changed] = None
         return inputs
 
     def _arrive(

@@ -50,13 +50,22 @@ class Judgement(NamedTuple):
     """What a place says of needs.
 
     open_needs: those that callers may still meet. by_class: the lock that meets them was known by
-    its class only.
+    its class only. asserted: what it rests on when an assertion that control has passed says that
+    they are met.
     """
 
     verdict: Verdict
     open_needs: tuple[Need, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     by_class: bool = False
+    asserted: Asserted | None = None
+
+
+class Asserted(NamedTuple):
+    """Assertions in `function`, or in what it calls, about locks of a class or about a section."""
+
+    function: str
+    lock_class: str
 
 
 class Evidence(NamedTuple):
@@ -80,6 +89,7 @@ class Edge(NamedTuple):
     evidence: tuple[Evidence, ...]
     by_class: bool = False  # for HELD
     why: str = ""  # for UNDECIDED: what decides
+    asserted: Asserted | None = None  # for HELD, as in Judgement
 
 
 class Violation(NamedTuple):
@@ -119,6 +129,7 @@ class Outcome(NamedTuple):
     unproved: tuple[Reason, ...]
     held: bool  # some caller meets it with the lock
     by_class: bool = False  # the proof rests on the class of a lock somewhere
+    asserted: frozenset[Asserted] = frozenset()  # what the proof rests on
 
 
 class Unshared(msgspec.Struct, frozen=True):

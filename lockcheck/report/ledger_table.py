@@ -47,6 +47,7 @@ def as_table(
     console = Console(
         file=io.StringIO(),
         width=width,
+        height=len(entries) or 1,  # without one, a dumb terminal's width of 80 is taken instead
         force_terminal=colour,
         color_system="standard" if colour else None,
         highlight=False,

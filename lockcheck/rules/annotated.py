@@ -7,6 +7,7 @@ from lockcheck.findings.model import Finding, LedgerEntry
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.models.loader import READ, WRITE
 from lockcheck.rules.accesses import AccessFinder
+from lockcheck.rules.assertions import AssertionAnalysis
 from lockcheck.rules.guarded import RuleResult, check_guarded
 from lockcheck.rules.model import Datum, GuardedData, LockPattern, Rule, UnsharedWhen
 from lockcheck.rules.pattern import parse_pattern
@@ -14,7 +15,9 @@ from lockcheck.rules.pattern import parse_pattern
 _OBJECT = "object"
 
 
-def check_annotated(rule: Rule, analysis: Analysis, finder: AccessFinder) -> RuleResult:
+def check_annotated(
+    rule: Rule, analysis: Analysis, finder: AccessFinder, assertions: AssertionAnalysis
+) -> RuleResult:
     """Check every member of the program that names its lock."""
     findings: list[Finding] = []
     notices: list[Notice] = []
@@ -25,7 +28,7 @@ def check_annotated(rule: Rule, analysis: Analysis, finder: AccessFinder) -> Rul
             message = f"the lock of struct {record}.{member} was not understood: {lock}"
             notices.append(Notice(Severity.NOTE, "guard-not-understood", message))
             continue
-        result = check_guarded(rule, check, analysis, finder)
+        result = check_guarded(rule, check, analysis, finder, assertions)
         findings.extend(result.findings)
         notices.extend(result.notices)
         ledger.extend(result.ledger)

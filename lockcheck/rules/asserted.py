@@ -12,7 +12,7 @@ from lockcheck.lockstate.needs import Need
 from lockcheck.lockstate.verdicts import Gap, Violation
 from lockcheck.models.loader import ANY, READ, SECTION, SHARED
 from lockcheck.rules.assertions import AssertionAnalysis, Instance
-from lockcheck.rules.evidence import Evidencer, name_of, proof_text, without_text
+from lockcheck.rules.evidence import Evidencer, absence_text, name_of, proof_text, without_text
 from lockcheck.rules.guarded import RuleResult
 from lockcheck.rules.model import Assertions, Rule
 
@@ -56,7 +56,8 @@ class _Check:
     # -- ledger --------------------------------------------------------------------------------
 
     def _entry(self, instance: Instance) -> LedgerEntry:
-        outcome, reason, no_caller = Outcome.PROVED, proof_text(instance.by_class), False
+        outcome, no_caller = Outcome.PROVED, False
+        reason = proof_text(instance.by_class, bool(instance.asserted))
         if not instance.needs:
             reason = "held in this function, or never reached without"
         if instance.broken or instance.violations:
@@ -79,7 +80,8 @@ class _Check:
     def _requirement(self, instance: Instance) -> str:
         promise = instance.promise
         needs = next((needs for _, needs in promise.asked), ())
-        text = " or ".join(self._need_text(need) for need in needs) or promise.origin
+        texts = (absence_text(n) if n.absent else self._need_text(n) for n in needs)
+        text = " or ".join(texts) or promise.origin
         if instance.function == promise.function:
             return text
         return f"{text}, in {name_of(promise.function)}()"

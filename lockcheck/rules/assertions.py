@@ -19,6 +19,7 @@ from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.state import State
 from lockcheck.lockstate.terms import lock_class, spell, strip_lock
 from lockcheck.lockstate.verdicts import (
+    Asserted,
     Context,
     Edge,
     Evidence,
@@ -71,6 +72,11 @@ class Instance(NamedTuple):
     unproved: tuple[Reason, ...]
     broken: bool
     by_class: bool
+    asserted: frozenset[Asserted]  # the other assertions on which it rests
+
+    @property
+    def is_proved(self) -> bool:
+        return not (self.broken or self.violations or self.unproved)
 
 
 class PromiseFinder:
@@ -175,17 +181,59 @@ class AssertionAnalysis:
         self._analysis = analysis
         self._program = analysis.program
         self._checker = Checker(analysis, Unshared(), trusting=False)
+        self._doubting = Checker(analysis, Unshared(), trusting=False, believing=False)
+        self._unproved: set[Asserted] = set()
         self._instances: list[Instance] | None = None
 
     def instances(self) -> list[Instance]:
-        """Every place that has to keep a promise, and whether it does."""
+        """Every place that has to keep a promise, and whether it does.
+
+        What rests on other assertions is proved only as far as those are.
+        """
         if self._instances is None:
-            self._instances = [
+            found = [
                 instance
                 for promise in PromiseFinder(self._analysis).find()
-                for instance in self._decide(promise)
+                for instance in self._decide(promise, self._checker)
             ]
+            while True:
+                known = len(self._unproved)
+                for instance in found:
+                    if not instance.is_proved:
+                        self._unproved.update(_as_asserted(instance))
+                if len(self._unproved) == known:
+                    break
+                found = [self._without_assertions(instance) for instance in found]
+            self._instances = found
         return self._instances
+
+    def unproved(self, asserted: frozenset[Asserted]) -> frozenset[Asserted]:
+        """Those of some assertions that are not proved."""
+        self.instances()
+        return self._not_proved(asserted)
+
+    def _not_proved(self, asserted: frozenset[Asserted]) -> frozenset[Asserted]:
+        return frozenset(
+            one
+            for one in asserted
+            if one in self._unproved
+            or any(
+                Asserted(target, one.lock_class) in self._unproved
+                for call in self._program.calls[one.function].values()
+                for target in call.targets
+            )
+        )
+
+    def _without_assertions(self, instance: Instance) -> Instance:
+        """What is left of a proof when assertions that are not proved are no part of it."""
+        unproved = self._not_proved(instance.asserted) if instance.is_proved else None
+        if not unproved:
+            return instance
+        for again in self._decide(instance.promise, self._doubting):
+            same = (again.function, again.loc) == (instance.function, instance.loc)
+            if same and not again.is_proved:
+                return instance._replace(unproved=rests_on(unproved, again.unproved))
+        return instance._replace(asserted=frozenset())
 
     def lock_kind(self, need: Need) -> str:
         """Whether a need is for an exclusive lock, a shared one or a section."""
@@ -195,7 +243,7 @@ class AssertionAnalysis:
         tag = self._program.records.get(record, {}).get(field, "")
         return self._program.models.lock_records.get(tag, "")
 
-    def _decide(self, promise: Promise) -> Iterator[Instance]:
+    def _decide(self, promise: Promise, checker: Checker) -> Iterator[Instance]:
         is_header = self._program.functions[promise.function].file.endswith(".h")
         own = _Gathered(promise, promise.function, promise.loc)
         by_caller: dict[tuple[str, int], _Gathered] = {}
@@ -203,9 +251,10 @@ class AssertionAnalysis:
             if at is None:
                 context = Context(promise.function, needs, None, (), (), False)
             else:
-                said = self._checker.judge(promise.function, at.state, needs, None)
+                said = checker.judge(promise.function, at.state, needs, None)
                 own.by_class = own.by_class or said.by_class
-                settled = self._checker.is_settled(promise.function)
+                own.rely(said.asserted)
+                settled = checker.is_settled(promise.function)
                 if said.verdict is Verdict.BROKEN and not settled:
                     name = promise.function.split("@", 1)[0]
                     own.unproved.append(Reason(Gap.BUDGET, _CUT.format(name)))
@@ -217,15 +266,15 @@ class AssertionAnalysis:
                     own.evidence = said.evidence
                 if said.verdict is not Verdict.LIFTED:
                     continue
-                context = self._checker.context(
+                context = checker.context(
                     promise.function, at, said.open_needs, None, self._is_conditional(promise)
                 )
                 own.evidence = own.evidence or said.evidence
             own.needs = own.needs or needs
             if is_header:
-                self._by_caller(promise, context, (), by_caller, MAX_WRAPPERS)
+                self._by_caller(promise, checker, context, (), by_caller, MAX_WRAPPERS)
             else:
-                self._take(own, context, ())
+                self._take(checker, own, context, ())
         if not by_caller or own.broken:
             yield own.instance()
         for gathered in by_caller.values():
@@ -239,23 +288,27 @@ class AssertionAnalysis:
             if call.event[1] == promise.loc
         )
 
-    def _take(self, gathered: _Gathered, context: Context, below: tuple[Edge, ...]) -> None:
-        outcome = self._checker.decide(context, below)
+    def _take(
+        self, checker: Checker, gathered: _Gathered, context: Context, below: tuple[Edge, ...]
+    ) -> None:
+        outcome = checker.decide(context, below)
         gathered.needs = gathered.needs or context.needs
         gathered.violations.extend(outcome.violations)
         gathered.unproved.extend(outcome.unproved)
         gathered.by_class = gathered.by_class or outcome.by_class
+        gathered.asserted |= outcome.asserted
 
     def _by_caller(
         self,
         promise: Promise,
+        checker: Checker,
         context: Context,
         below: tuple[Edge, ...],
         found: dict[tuple[str, int], _Gathered],
         depth: int,
     ) -> None:
         """A wrapper in a header: each call of it is a promise of its own."""
-        for edge in self._checker.edges(context):
+        for edge in checker.edges(context):
             key = (edge.caller, edge.call)
             caller = self._program.functions[edge.caller]
             gathered = found.get(key)
@@ -264,19 +317,20 @@ class AssertionAnalysis:
                 gathered.needs = context.needs
             is_header = caller.file.endswith(".h") and depth > 0
             if edge.verdict is Verdict.LIFTED and edge.above is not None and is_header:
-                self._by_caller(promise, edge.above, (*below, edge), found, depth - 1)
+                self._by_caller(promise, checker, edge.above, (*below, edge), found, depth - 1)
                 continue
             found[key] = gathered
             gathered.by_class = gathered.by_class or edge.by_class
+            gathered.rely(edge.asserted)
             if edge.verdict is Verdict.LIFTED and edge.above is not None:
-                self._take(gathered, edge.above, (*below, edge))
+                self._take(checker, gathered, edge.above, (*below, edge))
             elif edge.verdict is Verdict.BROKEN:
                 path = (*below, edge)
                 siblings = tuple(False for _ in path)
                 evidence = tuple(e for step in path for e in step.evidence)
                 gathered.violations.append(Violation(path, siblings, evidence, ""))
             elif edge.verdict is Verdict.UNDECIDED:
-                gathered.unproved.append(self._checker.undecided(edge))
+                gathered.unproved.append(checker.undecided(edge))
 
 
 class _Gathered:
@@ -292,6 +346,11 @@ class _Gathered:
         self.evidence: tuple[Evidence, ...] = ()
         self.broken = False
         self.by_class = False
+        self.asserted: set[Asserted] = set()
+
+    def rely(self, asserted: Asserted | None) -> None:
+        if asserted is not None:
+            self.asserted.add(asserted)
 
     def instance(self) -> Instance:
         return Instance(
@@ -304,4 +363,28 @@ class _Gathered:
             tuple(dict.fromkeys(self.unproved)),
             self.broken,
             self.by_class,
+            frozenset(self.asserted),
         )
+
+
+def rests_on(asserted: frozenset[Asserted], without: tuple[Reason, ...]) -> tuple[Reason, ...]:
+    """The gap of a proof that rests on assertions that are not proved.
+
+    without: the gaps of the same without those assertions; they say more where nobody calls.
+    """
+    if without and all(reason.gap is Gap.NO_CALLER for reason in without):
+        return without
+    names = sorted({one.function.split("@", 1)[0] for one in asserted})
+    text = " and ".join(f"{name}()" for name in names)
+    return (Reason(Gap.CONDITION, f"it rests on an assertion in {text} that is not proved"),)
+
+
+def _as_asserted(instance: Instance) -> set[Asserted]:
+    """The assertion as others rest on it: where it is made, or a header makes it."""
+    promise = instance.promise
+    return {
+        Asserted(function, need.lock_class)
+        for _, needs in promise.asked
+        for need in needs
+        for function in (promise.function, instance.function)
+    }

@@ -45,11 +45,11 @@ def check_rules(program: Program, rules: Sequence[Rule], advance: Callable[[str]
     assertions = AssertionAnalysis(analysis)
     for rule in rules:
         if isinstance(rule.check, GuardedData):
-            result = check_guarded(rule, rule.check, analysis, finder)
+            result = check_guarded(rule, rule.check, analysis, finder, assertions)
         elif isinstance(rule.check, Assertions):
             result = check_assertions(rule, rule.check, analysis, assertions)
         elif isinstance(rule.check, AnnotatedData):
-            result = check_annotated(rule, analysis, finder)
+            result = check_annotated(rule, analysis, finder, assertions)
         else:
             result = check_hook(rule, rule.check, analysis, sleeping)
         findings.extend(result.findings)

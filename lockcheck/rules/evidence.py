@@ -18,11 +18,14 @@ def name_of(key: str) -> str:
     return key.split("@", 1)[0]
 
 
-def proof_text(by_class: bool) -> str:
+def proof_text(by_class: bool, asserted: bool) -> str:
     """What a proof rests on."""
+    text = "met in every context"
+    if asserted:
+        text += "; in some of them as an assertion on the way says, which is proved itself"
     if by_class:
-        return "held in every context; in some of them known by the class of the lock alone"
-    return "held in every context"
+        text += "; in some of them known by the class of the lock alone"
+    return text
 
 
 def without_text(need: Need) -> str:
@@ -30,6 +33,13 @@ def without_text(need: Need) -> str:
     if need.term is None or need.term[0] != "section":
         return f"{need.text} held"
     return need.text
+
+
+def absence_text(need: Need) -> str:
+    """The same as a requirement."""
+    if need.term is None or need.term[0] != "section":
+        return f"{need.text} not held"
+    return f"no {need.text}"
 
 
 class Evidencer:

@@ -22,9 +22,18 @@ from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.needs import Need
 from lockcheck.lockstate.requirements import Checker
 from lockcheck.lockstate.terms import strip_lock
-from lockcheck.lockstate.verdicts import Edge, Evidence, Reason, Unshared, Verdict, Violation
+from lockcheck.lockstate.verdicts import (
+    Asserted,
+    Edge,
+    Evidence,
+    Reason,
+    Unshared,
+    Verdict,
+    Violation,
+)
 from lockcheck.models.loader import ANY, EXCLUSIVE, READ
 from lockcheck.rules.accesses import Access, AccessFinder
+from lockcheck.rules.assertions import AssertionAnalysis, rests_on
 from lockcheck.rules.evidence import Evidencer, name_of, proof_text
 from lockcheck.rules.model import GuardedData, LockPattern, Rule
 from lockcheck.rules.pattern import (
@@ -52,6 +61,7 @@ class Obligation(NamedTuple):
     unproved: tuple[Reason, ...]
     held: bool  # on some path the lock is held
     by_class: bool = False  # somewhere only the class of the lock that is held is known
+    asserted: frozenset[Asserted] = frozenset()  # assertions on which it rests
 
 
 class RuleResult(NamedTuple):
@@ -61,15 +71,24 @@ class RuleResult(NamedTuple):
 
 
 def check_guarded(
-    rule: Rule, check: GuardedData, analysis: Analysis, finder: AccessFinder
+    rule: Rule,
+    check: GuardedData,
+    analysis: Analysis,
+    finder: AccessFinder,
+    assertions: AssertionAnalysis,
 ) -> RuleResult:
     """Check one rule over the whole program."""
-    return _GuardedCheck(rule, check, analysis, finder).run()
+    return _GuardedCheck(rule, check, analysis, finder, assertions).run()
 
 
 class _GuardedCheck:
     def __init__(
-        self, rule: Rule, check: GuardedData, analysis: Analysis, finder: AccessFinder
+        self,
+        rule: Rule,
+        check: GuardedData,
+        analysis: Analysis,
+        finder: AccessFinder,
+        assertions: AssertionAnalysis,
     ) -> None:
         self._rule = rule
         self._check = check
@@ -83,10 +102,10 @@ class _GuardedCheck:
         callbacks: set[str] = set()
         for field in unshared.callbacks:
             callbacks |= self._program.callbacks(field)
-        self._checker = Checker(
-            analysis,
-            Unshared(frozenset(unshared.until), frozenset(unshared.after), frozenset(callbacks)),
-        )
+        known = Unshared(frozenset(unshared.until), frozenset(unshared.after), frozenset(callbacks))
+        self._checker = Checker(analysis, known)
+        self._doubting = Checker(analysis, known, believing=False)
+        self._assertions = assertions
 
     def run(self) -> RuleResult:
         data = self._bind_data()
@@ -196,25 +215,42 @@ class _GuardedCheck:
         )
 
     def _decide(self, access: Access, locks: tuple[BoundLock, ...]) -> Obligation:
+        """Decide with what assertions on the way say; where those are not proved, without."""
+        found = self._decide_by(self._checker, access, locks)
+        if not found.asserted or found.violations or found.broken or found.unproved:
+            return found
+        unproved = self._assertions.unproved(found.asserted)
+        if not unproved:
+            return found
+        again = self._decide_by(self._doubting, access, locks)
+        if again.violations or again.broken or again.unproved:
+            return found._replace(unproved=rests_on(unproved, again.unproved))
+        return again
+
+    def _decide_by(
+        self, checker: Checker, access: Access, locks: tuple[BoundLock, ...]
+    ) -> Obligation:
         needs = tuple(self._need(access, lock) for lock in locks)
-        said = self._checker.judge(access.function, access.at.state, needs, access.base)
+        said = checker.judge(access.function, access.at.state, needs, access.base)
         if said.verdict is Verdict.BROKEN:
             return Obligation(access, locks, (), True, said.evidence, (), False)
         if said.verdict is not Verdict.LIFTED:
             held = said.verdict is Verdict.HELD
-            return Obligation(access, locks, (), False, (), (), held, said.by_class)
-        context = self._checker.context(access.function, access.at, said.open_needs, access.base)
-        outcome = self._checker.decide(context)
+            relied = frozenset((said.asserted,)) if said.asserted else frozenset()
+            return Obligation(access, locks, (), False, (), (), held, said.by_class, relied)
+        context = checker.context(access.function, access.at, said.open_needs, access.base)
+        outcome = checker.decide(context)
         return Obligation(
             access, locks, outcome.violations, False, said.evidence,
-            outcome.unproved, outcome.held, outcome.by_class,
+            outcome.unproved, outcome.held, outcome.by_class, outcome.asserted,
         )  # fmt: skip
 
     def _need(self, access: Access, lock: BoundLock) -> Need:
         """The lock instance where the lock's metavariable is the datum's, else its class."""
         pattern = lock.pattern
         term = None
-        mode = ANY if lock.mode == READ else lock.mode
+        # An exclusive lock that is held is held for write; an assertion just says that it is held.
+        mode = ANY if lock.mode == READ or self._kind(lock) == EXCLUSIVE else lock.mode
         same = pattern.pattern.variable == access.pattern.pattern.variable
         if same and access.base != UNKNOWN:
             built = access.at.state.evaluate(pattern.build(access.base))
@@ -235,7 +271,7 @@ class _GuardedCheck:
 
     def _entry(self, rank: int, obligation: Obligation) -> LedgerEntry:
         access, words = obligation.access, self._evidence
-        reason = proof_text(obligation.by_class)
+        reason = proof_text(obligation.by_class, bool(obligation.asserted))
         if rank == 2:
             reason = "a call chain reaches it without the lock: see the finding"
         elif rank == 1:

@@ -141,7 +141,11 @@ def test_a_table_takes_source_for_no_markup(judged: Report) -> None:
     assert "two lines [red]ops[i]\\x1b[31m" in shown and "\033" not in shown
 
 
-def test_colour_changes_nothing_but_colour(judged: Report) -> None:
+@pytest.mark.parametrize("terminal", ["xterm", "dumb"])
+def test_colour_changes_nothing_but_colour(
+    judged: Report, terminal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", terminal)
     coloured = as_table(judged.obligations, width=100, colour=True)
     plain = as_table(judged.obligations, width=100, colour=False)
     assert "\033[" in coloured
