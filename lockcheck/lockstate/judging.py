@@ -8,6 +8,7 @@ from lockcheck.lockstate.needs import Need, asserted, find, fits
 from lockcheck.lockstate.state import State
 from lockcheck.lockstate.terms import surely_different
 from lockcheck.lockstate.verdicts import Asserted, Evidence, Judgement, Unshared, Verdict
+from lockcheck.models.loader import WRITE
 
 
 class Judge:
@@ -74,7 +75,11 @@ class Judge:
                 continue
             ended = find(state.ended, need)
             if ended is not None:
-                evidence.append(Evidence(need, ended.held, True, function))
+                # Taking an exclusive lock twice is a deadlock: no caller holds this one.
+                own = ended.exact and ended.held.mode == WRITE
+                evidence.append(Evidence(need, ended.held, True, function, own))
+                if own:
+                    continue
             open_needs.append(need)
         if by_class:
             return Judgement(Verdict.HELD, by_class=True, asserted=relied)

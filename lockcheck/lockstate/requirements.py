@@ -218,7 +218,7 @@ class Checker:
             return Judgement(Verdict.HELD), None
         said = self._judge.judge(site.caller, at.state, needs, datum)
         open_needs = said.open_needs
-        if said.verdict is Verdict.BROKEN and all(e.dropped for e in said.evidence):
+        if said.verdict is Verdict.BROKEN and all(e.dropped and not e.own for e in said.evidence):
             open_needs = needs  # whether there was a lock to drop, its callers say
         elif said.verdict is not Verdict.LIFTED:
             return said, None

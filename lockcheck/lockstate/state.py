@@ -35,7 +35,7 @@ class State(Lockset):
 
     held: lock term → how it is held, by this function.
     dropped: lock term → how it was dropped although this function had not taken it.
-    ended: lock term → where this function gave up what it had taken; evidence only.
+    ended: lock term → where this function gave up what it had taken, on every path.
     env: address of a local (or part of one) → the term it holds.
     facts: term → what is known of its value.
     marks: names of watched functions that were called on the way (see solver.Oracle).
@@ -391,7 +391,7 @@ class State(Lockset):
 
     def _merge_past(self, other: State) -> None:
         kept: dict[Expr, Fact] = {}
-        for term in {*self.past, *other.past}:
+        for term in {**self.past, **other.past}:
             mine = self.entry_fact(term)
             both = None if mine is None else common(mine, other.entry_fact(term))
             if both is not None:
@@ -413,6 +413,9 @@ class State(Lockset):
             changed = changed or self.zeroed != before
         if self.past or other.past:
             self._merge_past(other)
+        if any(term not in other.ended for term in self.ended):
+            self.ended = {t: held for t, held in self.ended.items() if t in other.ended}
+            changed = True
         env = self.env
         members = [a for a in other.env if a not in env and a[0] in ("f", "i")]
         for address in (*env, *members):

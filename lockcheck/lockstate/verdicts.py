@@ -69,12 +69,16 @@ class Asserted(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """A lock event that explains a verdict: held in the wrong mode, or dropped, in `function`."""
+    """A lock event that explains a verdict: held in the wrong mode, or dropped, in `function`.
+
+    own: the function had taken what it dropped, so its callers do not hold that lock.
+    """
 
     need: Need
     held: Held
     dropped: bool
     function: str
+    own: bool = False
 
 
 class Edge(NamedTuple):
