@@ -17,6 +17,7 @@ from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.callview import CallView, is_pointer, parameter_object
 from lockcheck.lockstate.entries import Entries, Incoming
 from lockcheck.lockstate.judging import Judge
+from lockcheck.lockstate.looked_at import LookedAt, through_call
 from lockcheck.lockstate.needs import Need, at_entry, could_meet
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.summary import Condition
@@ -59,6 +60,8 @@ class Checker:
         self._judge = Judge(analysis, unshared, trusting, believing)
         self.judge = self._judge.judge
         self._views: dict[int, CallView] = {}  # by the identity of states that the analysis keeps
+        self._looked_at = LookedAt(analysis)
+        self._looked_at_before: dict[int, frozenset[int]] = {}  # by identity, as in `_views`
         self._edges: dict[Context, list[Edge]] = {}
         self._depth = 0  # of questions within questions whether a dropped lock was held
         self._met: dict[tuple[Context, int], bool] = {}
@@ -69,7 +72,6 @@ class Checker:
         at: At,
         needs: tuple[Need, ...],
         datum: Expr | None,
-        conditional: bool = False,
     ) -> Context:
         """The requirement at the entry of `function`, from its state where the need arises."""
         view = CallView(self._analysis, at)
@@ -81,7 +83,7 @@ class Checker:
             view.offered,
             view.opaque,
             self.part(function),
-            conditional,
+            self._looked_at.parameters(function, at),
         )
 
     def part(self, function: str) -> str:
@@ -138,12 +140,13 @@ class Checker:
         What the set-up has stored into the object so far is not followed, so neither is whether
         the conditions can hold; see fixtures/lock-assertion/good_new_object_conditions.c.
         """
-        if self._trusting or not context.conditional:
+        if self._trusting:
             return False
         return any(
             term in at.state.zeroed
             or (term[0] == "c" and self._analysis.is_unshared(site.caller, at.state, term))
-            for term in at.terms[1:]
+            for number, term in enumerate(at.terms[1:])
+            if number in context.looked_at
         )
 
     def _unsettled(self, context: Context, edge: Edge) -> Edge:
@@ -194,6 +197,13 @@ class Checker:
             self._views[id(at)] = view
         return view
 
+    def _looked_at_here(self, site: CallSite, at: At) -> frozenset[int]:
+        known = self._looked_at_before.get(id(at))
+        if known is None:
+            known = self._looked_at.parameters(site.caller, at)
+            self._looked_at_before[id(at)] = known
+        return known
+
     def _ask_state(
         self, context: Context, site: CallSite, at: At
     ) -> tuple[Judgement, Context | None]:
@@ -231,7 +241,7 @@ class Checker:
             (*(pair for pair in offered if is_pointer(pair[0])), *view.offered),
             context.opaque or view.opaque,
             context.part or self.part(site.caller),
-            context.conditional or not self._analysis.is_certain(site.caller, site.call),
+            through_call(context.looked_at, at) | self._looked_at_here(site, at),
             context.doubt,
         )
         if said.verdict is Verdict.BROKEN:

@@ -16,7 +16,7 @@ A section may say by which others it is implied: ("section", name, (name, …)).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 from lockcheck.facts.folding import binary, negate, unary
 from lockcheck.facts.ir import UNKNOWN, Expr
@@ -128,6 +128,30 @@ def object_root(term: Expr) -> Expr:
     while term[0] in ("f", "i", "co"):
         term = term[1]
     return term
+
+
+def objects_read(term: Expr) -> Iterator[Expr]:
+    """The objects that a value is read from, as parameters or calls that return pointers to them.
+
+    Not those that only lead there: `a->b->c` is read from what `a->b` points to, not from `*a`.
+    A call stands for itself as well: its result may be read from what its arguments point to.
+    """
+    head = term[0]
+    if head == "l":
+        place = object_root(term[1])
+        if place[0] in ("p", "c"):
+            yield place
+    elif head == "c":
+        yield term
+    elif head in ("ap", "o", "o1"):
+        for part in term[2:]:
+            if part[0] == "p" or part[0] in ("f", "i", "co"):
+                yield object_root(part)
+            else:
+                yield from objects_read(part)
+    elif head == "ite":
+        for part in term[1:]:
+            yield from objects_read(part)
 
 
 def is_small(term: Expr) -> bool:

@@ -19,7 +19,7 @@ class Context(msgspec.Struct, frozen=True):
     datum: the parameter whose object is touched, None when it is no parameter's.
     offered: (lock, mode) held by pointers whose class callers know: `write_lock(l)`.
     opaque: whether the requirement also hangs on conditions that callers cannot be asked about.
-    conditional: whether some way through a function of the chain does not get to the place.
+    looked_at: parameters whose objects conditions on the way look into.
     doubt: why the chain may not be possible, where something that is not followed decides that.
     part: the beginning of file names that the chain has committed to, of exclusive ones.
     """
@@ -31,7 +31,7 @@ class Context(msgspec.Struct, frozen=True):
     offered: tuple[tuple[Expr, str], ...]
     opaque: bool
     part: str = ""
-    conditional: bool = False
+    looked_at: frozenset[int] = frozenset()
     doubt: str = ""
 
 

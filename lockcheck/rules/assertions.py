@@ -266,9 +266,7 @@ class AssertionAnalysis:
                     own.evidence = said.evidence
                 if said.verdict is not Verdict.LIFTED:
                     continue
-                context = checker.context(
-                    promise.function, at, said.open_needs, None, self._is_conditional(promise)
-                )
+                context = checker.context(promise.function, at, said.open_needs, None)
                 own.evidence = own.evidence or said.evidence
             own.needs = own.needs or needs
             if is_header:
@@ -279,14 +277,6 @@ class AssertionAnalysis:
             yield own.instance()
         for gathered in by_caller.values():
             yield gathered.instance()
-
-    def _is_conditional(self, promise: Promise) -> bool:
-        """Whether some way through the function does not get to the assertion."""
-        return not any(
-            self._analysis.is_certain(promise.function, number)
-            for number, call in self._program.calls[promise.function].items()
-            if call.event[1] == promise.loc
-        )
 
     def _take(
         self, checker: Checker, gathered: _Gathered, context: Context, below: tuple[Edge, ...]
