@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from lockcheck.callgraph.effects import StoreEffects
+from lockcheck.callgraph.globals import Secluded
 from lockcheck.callgraph.slots import (
     MAX_ARGUMENT_FLOW,
     SlotGraph,
@@ -71,6 +72,7 @@ class Program:
         self.callers: dict[str, list[CallSite]] = defaultdict(list)
         self._called_slots: set[str] = set()
         self._pointees: dict[str, set[str]] | None = None
+        self._secluded: Secluded | None = None
         self._outside: dict[str, frozenset[str]] = {}
         self._link()
         self._drop_unreached(own)
@@ -201,6 +203,11 @@ class Program:
         """Whether some call in the units goes through what is stored in `slot`."""
         return bool(self.slots.flows_to(slot) & self._called_slots)
 
+    def parameter_number(self, function: str, name: str) -> int | None:
+        """Which parameter of a function that was read has a name, counted from 0."""
+        names = self._params.get(function, ())
+        return names.index(name) if name in names else None
+
     def pointees(self, field: str) -> frozenset[str]:
         """The fields and variables whose addresses a field holds; "" for ones that are not seen."""
         if self._pointees is None:
@@ -211,6 +218,18 @@ class Program:
                         if event[0] == "S" and event[2][0] == "f" and event[3] != ("k", 0):
                             self._pointees[event[2][2]].add(_named_place(event[3]))
         return frozenset(self._pointees.get(field, ()))
+
+    def secluded(self, place: Expr) -> str | None:
+        """The static variable that a place lies in, or behind, if no pointer leads there."""
+        if self._secluded is None:
+            self._secluded = Secluded(
+                self.functions.values(), self._initialisers, self._is_lock_primitive
+            )
+        return self._secluded.root(place)
+
+    def _is_lock_primitive(self, key: str) -> bool:
+        model = self.model(key)
+        return model is not None and (model.locks or model.query is not None)
 
     def callbacks(self, field: str) -> frozenset[str]:
         """The functions that a field may hold."""

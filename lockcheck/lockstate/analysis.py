@@ -10,14 +10,13 @@ from lockcheck.callgraph.effects import stored_field
 from lockcheck.callgraph.program import Program
 from lockcheck.facts.folding import is_local
 from lockcheck.facts.ir import UNKNOWN, Expr, Function
-from lockcheck.lockstate.flow import certain_calls
 from lockcheck.lockstate.freshness import Freshness
 from lockcheck.lockstate.guards import guard, held_conditions
 from lockcheck.lockstate.memory import Memory
 from lockcheck.lockstate.solver import At, Return, Solved, Solver
 from lockcheck.lockstate.state import Fact, State
 from lockcheck.lockstate.summary import NO_SUMMARY, Condition, Exit, Summary
-from lockcheck.lockstate.terms import is_entry_term, is_small, lock_class
+from lockcheck.lockstate.terms import is_entry_term, is_small, lock_class, root, surely_different
 from lockcheck.lockstate.transfer import Oracle
 from lockcheck.models.loader import FunctionModel
 
@@ -57,7 +56,6 @@ class Analysis:
         self._in_progress: set[str] = set()
         self._recursions = 0  # how often a summary was asked for while it was made
         self._reads: dict[Expr, int] = {}  # term → fields that it is loaded from
-        self._certain: dict[str, frozenset[int]] = {}
         self._helpers: dict[str, bool] = {}
         self._pure: dict[str, bool] = {}
         self.unsettled: set[str] = set()
@@ -136,13 +134,13 @@ class Analysis:
         function = self.program.functions.get(key)
         return function is not None and self.is_query_helper(function)
 
-    def is_certain(self, key: str, call: int) -> bool:
-        """Whether every way through a function makes a call."""
-        certain = self._certain.get(key)
-        if certain is None:
-            certain = certain_calls(self.function(key))
-            self._certain[key] = certain
-        return call in certain
+    def are_apart(self, a: Expr, b: Expr) -> bool:
+        """Whether two lock terms surely name different objects."""
+        if surely_different(a, b):
+            return True
+        if "g" not in (root(a)[0], root(b)[0]):
+            return False
+        return self.program.secluded(a) != self.program.secluded(b)
 
     # -- summaries -----------------------------------------------------------------------------
 

@@ -59,8 +59,7 @@ class Entries:
         name = key.split("@", 1)[0]
         unknown: str | None = None
         met: str | None = None
-        for slot in sorted(program.outside_slots(key)):
-            model = self._of_slot(slot)
+        for slot, model in self._doors(key):
             how = f"{name}() is called {_through(slot)}"
             if model is None and not self._trusting:
                 unknown = f"{how}, which no unit that was read calls"
@@ -68,7 +67,7 @@ class Entries:
             if model is None:
                 return Entry(Incoming.FAILED, f"{name}() is called from outside the units read, "
                              "by its address")  # fmt: skip
-            verdict = _decide(model, needs)
+            verdict = self._decide(model, needs)
             text = f"{how}: {model.what}"
             if verdict is Incoming.FAILED:
                 return Entry(verdict, text)
@@ -81,7 +80,7 @@ class Entries:
         if met is not None:
             return Entry(Incoming.MET, met)
         for model in self._named(name):
-            return Entry(_decide(model, needs), f"{name}() is an entry point: {model.what}")
+            return Entry(self._decide(model, needs), f"{name}() is an entry point: {model.what}")
         if program.callers.get(key):
             return Entry(Incoming.CLOSED, "")
         if program.reach(key) is Reach.EXTERNAL:
@@ -90,14 +89,12 @@ class Entries:
 
     def is_private(self, key: str) -> bool:
         """Whether control from outside comes while nobody else can reach the object passed."""
-        slots = self._program.outside_slots(key)
-        models = [model for slot in slots if (model := self._of_slot(slot)) is not None]
+        models = [model for _, model in self._doors(key) if model is not None]
         return bool(models) and all(model.private for model in models)
 
     def holds(self, key: str) -> tuple[EntryHeld, ...]:
         """What models say is held when control comes in from outside."""
-        for slot in sorted(self._program.outside_slots(key)):
-            model = self._of_slot(slot)
+        for _, model in self._doors(key):
             if model is not None:
                 return model.holds
         for model in self._named(key.split("@", 1)[0]):
@@ -109,21 +106,64 @@ class Entries:
             if fnmatchcase(name, pattern[:-2]):
                 yield model
 
+    def _doors(self, key: str) -> list[tuple[str, EntryModel | None]]:
+        """The slots through which control comes in from outside, with what models say of them.
+
+        What is given to a function that was read comes in where that function stores it.
+        """
+        doors: list[tuple[str, EntryModel | None]] = []
+        for slot in sorted(self._program.outside_slots(key)):
+            model = self._of_slot(slot)
+            if model is None:
+                further = sorted(self._program.slots.flows_to(slot) - {slot})
+                known = [(s, m) for s in further if (m := self._of_slot(s)) is not None]
+                doors.extend(known or [(slot, None)])
+            else:
+                doors.append((slot, model))
+        return doors
+
     def _of_slot(self, slot: str) -> EntryModel | None:
         if slot not in self._models:
-            place = _place(slot)
+            place = self._place(slot)
             self._models[slot] = next(
                 (model for pattern, model in self._by_slot if fnmatchcase(place, pattern)), None
             )
         return self._models[slot]
 
+    def _place(self, slot: str) -> str:
+        """A slot as models name it: "record.field", "function#argument"."""
+        if slot.startswith("local "):
+            _, function, name = slot.split(" ", 2)
+            number = self._program.parameter_number(function, name)
+            return f"{function.split('@', 1)[0]}{name if number is None else f'#{number}'}"
+        return slot.removeprefix("variable ").split("@", 1)[0]
 
-def _place(slot: str) -> str:
-    """A slot as models name it: "record.field", "function#argument"."""
-    if slot.startswith("local "):
-        _, function, name = slot.split(" ", 2)
-        return f"{function.split('@', 1)[0]}{name}"
-    return slot.removeprefix("variable ").split("@", 1)[0]
+    def _decide(self, model: EntryModel, needs: tuple[Need, ...]) -> Incoming:
+        """MET when one of the needs is met by what the model says is held."""
+        failed = True
+        for need in needs:
+            held = any(_is_it(held.lock_class, need) and fits(held.mode, need.mode)
+                       for held in model.holds)  # fmt: skip
+            if held is not need.absent:
+                failed = False
+        if not failed:
+            return Incoming.MET
+        if model.private or any(need.vague for need in needs):
+            return Incoming.UNKNOWN
+        maybe = any(
+            self._is_of_type(need, model.may_hold_types)
+            or any(fnmatchcase(n, pattern) for n in _names(need) for pattern in model.may_hold)
+            for need in needs
+        )
+        return Incoming.UNKNOWN if maybe else Incoming.FAILED
+
+    def _is_of_type(self, need: Need, types: frozenset[str]) -> bool:
+        """Whether a lock is a field of one of these types; one that is no field may be."""
+        if not types or (need.term is not None and need.term[0] == "section"):
+            return False
+        record, _, member = need.lock_class.partition(".")
+        kind = self._program.records.get(record, {}).get(member)
+        return kind is None or kind in types
 
 
 def _through(slot: str) -> str:
@@ -133,23 +173,6 @@ def _through(slot: str) -> str:
     if slot.startswith(("variable ", "result ", "trampoline ")):
         return f"through {slot.split(' ', 1)[1].split('@', 1)[0]}"
     return f"through struct {slot}"
-
-
-def _decide(model: EntryModel, needs: tuple[Need, ...]) -> Incoming:
-    """MET when one of the needs is met by what the model says is held."""
-    failed = True
-    for need in needs:
-        held = any(_is_it(held.lock_class, need) and fits(held.mode, need.mode)
-                   for held in model.holds)  # fmt: skip
-        if held is not need.absent:
-            failed = False
-    if not failed:
-        return Incoming.MET
-    if model.private or any(need.vague for need in needs):
-        return Incoming.UNKNOWN
-    maybe = any(fnmatchcase(name, pattern) for pattern in model.may_hold for need in needs
-                for name in _names(need))  # fmt: skip
-    return Incoming.UNKNOWN if maybe else Incoming.FAILED
 
 
 def _names(need: Need) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.needs import Need, asserted, find, fits
 from lockcheck.lockstate.state import State
-from lockcheck.lockstate.terms import surely_different
 from lockcheck.lockstate.verdicts import Asserted, Evidence, Judgement, Unshared, Verdict
 from lockcheck.models.loader import WRITE
 
@@ -25,6 +24,7 @@ class Judge:
         self._trusting = trusting
         self._believing = believing
         self._analysis = analysis
+        self._are_apart = analysis.are_apart
         self._program = analysis.program
         self._unshared = unshared
         self._publishers: dict[str, bool] = {}
@@ -56,12 +56,12 @@ class Judge:
                 if section and evidence and not self._is_sure(function, evidence[-1]):
                     return Judgement(Verdict.UNDECIDED, evidence=tuple(evidence))
                 continue
-            match = find(state.held, need)
+            match = find(state.held, need, self._are_apart)
             if match is not None and not fits(match.held.mode, need.mode):
                 evidence.append(Evidence(need, match.held, False, function))
                 continue
             if match is None and self._believing:
-                match = asserted(state, need)
+                match = asserted(state, need, self._are_apart)
                 if match is not None:
                     relied = Asserted(function, need.lock_class)
             if match is not None:
@@ -69,11 +69,11 @@ class Judge:
                     return Judgement(Verdict.HELD, asserted=relied)
                 by_class = True
                 continue
-            dropped = find(state.dropped, need)
+            dropped = find(state.dropped, need, self._are_apart)
             if dropped is not None and fits(dropped.held.mode, need.mode):
                 evidence.append(Evidence(need, dropped.held, True, function))
                 continue
-            ended = find(state.ended, need)
+            ended = find(state.ended, need, self._are_apart)
             if ended is not None:
                 # Taking an exclusive lock twice is a deadlock: no caller holds this one.
                 own = ended.exact and ended.held.mode == WRITE
@@ -108,7 +108,7 @@ class Judge:
             if name.split(".", 1)[0] != need.lock_class.split(".", 1)[0]:
                 continue
             named = ("f", place, need.lock_class)
-            if need.term is None or not surely_different(need.term, named):
+            if need.term is None or not self._are_apart(need.term, named):
                 return True
         return False
 
@@ -146,13 +146,13 @@ class Judge:
         UNSOUND: only the same instance counts as held; a lock of its class may be another one.
         """
         assert need.term is not None
-        match = find(state.held, need)
+        match = find(state.held, need, self._are_apart)
         if match is not None and match.exact and fits(match.held.mode, need.mode):
             evidence.append(Evidence(need, match.held, False, function))
             return None
         if self._believing and state.holds(("held", need.term, need.mode)) is False:
             return Judgement(Verdict.HELD, asserted=Asserted(function, need.lock_class))
-        if need.term[0] == "section" and find(state.dropped, need) is not None:
+        if need.term[0] == "section" and find(state.dropped, need, self._are_apart) is not None:
             # UNSOUND: it leaves its caller's section; that may have been entered twice
             return Judgement(Verdict.HELD)
         open_needs.append(need)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -46,7 +47,12 @@ def fits(mode: str, wanted: str) -> bool:
     return wanted in (ANY, mode)
 
 
-def find(locks: dict[Expr, Held], need: Need) -> Match | None:
+AreApart = Callable[[Expr, Expr], bool]  # whether two lock terms surely name different objects
+
+
+def find(
+    locks: dict[Expr, Held], need: Need, are_apart: AreApart = surely_different
+) -> Match | None:
     """The entry for a needed lock: the same instance, else one of its class that may be it."""
     term = need.term
     if term is not None:
@@ -60,7 +66,7 @@ def find(locks: dict[Expr, Held], need: Need) -> Match | None:
         name = lock_class(other)
         if name != need.lock_class and name not in need.pointees:
             continue
-        if term is not None and surely_different(other, term):
+        if are_apart(other, _instance(need)):
             continue
         if best is None or not fits(best.mode, need.mode):
             best = held
@@ -76,7 +82,7 @@ def _find_section(locks: dict[Expr, Held], term: Expr) -> Match | None:
     return None
 
 
-def asserted(state: State, need: Need) -> Match | None:
+def asserted(state: State, need: Need, are_apart: AreApart = surely_different) -> Match | None:
     """Whether an assertion that control has passed says that a needed lock is held as wanted."""
     term = need.term
     if term is not None and state.holds(("held", term, need.mode)):
@@ -90,7 +96,7 @@ def asserted(state: State, need: Need) -> Match | None:
         name = lock_class(lock)
         if (name != need.lock_class and name not in need.pointees) or not state.holds(known):
             continue
-        if term is None or not surely_different(lock, term):
+        if not are_apart(lock, _instance(need)):
             return Match(Held(need.mode, 0), False)
     return None
 
@@ -102,8 +108,13 @@ def at_entry(need: Need) -> Need:
     return msgspec.structs.replace(need, term=None)
 
 
-def could_meet(lock: Expr, mode: str, need: Need) -> bool:
+def could_meet(lock: Expr, mode: str, need: Need, are_apart: AreApart = surely_different) -> bool:
     """Whether a lock that is held is the needed one, in a mode that will do."""
     if need.absent or lock_class(lock) != need.lock_class or not fits(mode, need.mode):
         return False
-    return need.term is None or not surely_different(lock, need.term)
+    return not are_apart(lock, _instance(need))
+
+
+def _instance(need: Need) -> Expr:
+    """The term of a needed lock; of one that is only known by its class, the class."""
+    return ("class", need.lock_class) if need.term is None else need.term

@@ -224,7 +224,11 @@ class Checker:
         needs = tuple(view.rename(need) for need in context.needs)
         datum = None if context.datum is None else view.evaluate(context.datum)
         offered = view.rename_offered(context.offered)
-        if any(could_meet(lock, mode, need) for lock, mode in offered for need in needs):
+        if any(
+            could_meet(lock, mode, need, self._analysis.are_apart)
+            for lock, mode in offered
+            for need in needs
+        ):
             return Judgement(Verdict.HELD), None
         said = self._judge.judge(site.caller, at.state, needs, datum)
         open_needs = said.open_needs

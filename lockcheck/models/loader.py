@@ -105,6 +105,7 @@ class EntryModel(msgspec.Struct, frozen=True):
     holds: what is held then; nothing else of the locks that the units know is.
     private: nobody else can reach the object that is passed.
     may_hold: patterns of locks that may be held beside those; "*" is any lock.
+    may_hold_types: types of locks that may be held beside those.
     """
 
     through: tuple[str, ...]
@@ -112,6 +113,7 @@ class EntryModel(msgspec.Struct, frozen=True):
     holds: tuple[EntryHeld, ...]
     may_hold: tuple[str, ...]
     private: bool = False
+    may_hold_types: frozenset[str] = frozenset()
 
 
 class Models(msgspec.Struct, frozen=True):
@@ -305,7 +307,7 @@ def _zeroes(item: Node | None) -> tuple[int, tuple[str, ...]] | None:
 
 
 def _entry(item: Node) -> EntryModel:
-    item.only({"through", "what", "holds", "may-hold", "private"})
+    item.only({"through", "what", "holds", "may-hold", "may-hold-types", "private"})
     holds: list[EntryHeld] = []
     for held in item.items("holds"):
         if not held.is_mapping():
@@ -325,6 +327,7 @@ def _entry(item: Node) -> EntryModel:
         holds=tuple(holds),
         may_hold=tuple(item.strings("may-hold")),
         private=item.get("private") is not None,
+        may_hold_types=frozenset(item.strings("may-hold-types")),
     )
 
 

@@ -220,32 +220,6 @@ def test_calls_with_and_without(tmp_path: Path, body: str, expected: str) -> Non
     assert ended(tmp_path, text) == [expected]
 
 
-# -- calls on every way ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "body, certain",
-    [
-        ("mark(1);", True),
-        ("if (n) use(1); mark(1);", True),
-        ("if (n) mark(1);", False),
-        ("if (n) return 1; mark(1);", False),
-        ("if (n) mark(1); else mark(1);", False),
-        ("while (n--) mark(1);", False),
-        ("do { mark(1); } while (n--);", True),
-        ("while (n--) use(1); mark(1);", True),
-        ("if (n) die(); mark(1);", True),
-    ],
-)
-def test_a_call_that_every_way_makes(tmp_path: Path, body: str, certain: bool) -> None:
-    die = 'void die(void) __attribute__((__noreturn__, annotate("lockcheck:noreturn")));'
-    found = analysis(tmp_path, f"{die} int f(int n) {{ {body} return 0; }}")
-    key = key_of(found.program, "f")
-    marks = [n for n, call in found.program.calls[key].items() if "mark" in call.targets]
-
-    assert all(found.is_certain(key, number) is certain for number in marks)
-
-
 # -- relations ---------------------------------------------------------------------------------
 
 P: Expr = ("p", 0)
