@@ -10,12 +10,13 @@ from lockcheck.callgraph.effects import stored_field
 from lockcheck.callgraph.program import Program
 from lockcheck.facts.folding import is_local
 from lockcheck.facts.ir import UNKNOWN, Expr, Function
+from lockcheck.lockstate.balance import settle
 from lockcheck.lockstate.freshness import Freshness
 from lockcheck.lockstate.guards import guard, held_conditions
 from lockcheck.lockstate.memory import Memory
 from lockcheck.lockstate.solver import At, Return, Solved, Solver
 from lockcheck.lockstate.state import Fact, State
-from lockcheck.lockstate.summary import NO_SUMMARY, Condition, Exit, Summary
+from lockcheck.lockstate.summary import NO_SUMMARY, Condition, Exit, Summary, Unsure, join
 from lockcheck.lockstate.terms import is_entry_term, is_small, lock_class, root, surely_different
 from lockcheck.lockstate.transfer import Oracle
 from lockcheck.models.loader import FunctionModel
@@ -195,8 +196,8 @@ class Analysis:
                 exit_ = msgspec.structs.replace(exit_, guard=(*held, *exit_.guard))
                 key = (*key, held)
             known = exits.get(key)
-            exits[key] = exit_ if known is None else _join(known, exit_)
-        found = _told_by_null(tuple(exits.values()))
+            exits[key] = exit_ if known is None else join(known, exit_)
+        found = settle(_told_by_null(tuple(exits.values())))
         if not any(exit_.has_effect for exit_ in found) and not (asks and len(found) > 1):
             if len(found) == 1 and (found[0].result is not None or found[0].fields):
                 only = found[0]
@@ -221,7 +222,18 @@ class Analysis:
             value = None  # a struct by value: what counts is its members
         truth = None if value is None else state.decide(value)
         result = value if value is not None and is_entry_term(value) else None
-        return Exit(self.entry_guard(state), acquired, released, result, truth, fields)
+        unsure = tuple(
+            sorted(
+                (
+                    Unsure(_entry_lock(t), doubt.mode, taken, doubt.levels - 1)
+                    for t, doubt in state.unsure.items()
+                    for taken in (True, False)
+                    if doubt.levels > 1 and (doubt.taken if taken else doubt.dropped)
+                ),
+                key=repr,
+            )
+        )
+        return Exit(self.entry_guard(state), acquired, released, result, truth, fields, unsure)
 
     # -- guards --------------------------------------------------------------------------------
 
@@ -275,18 +287,6 @@ def _told_by_null(exits: tuple[Exit, ...]) -> tuple[Exit, ...]:
         if exit_.acquired and exit_.truth is None
         else exit_
         for exit_ in exits
-    )
-
-
-def _join(a: Exit, b: Exit) -> Exit:
-    """Two exits with the same effect, as one."""
-    return Exit(
-        guard=tuple(condition for condition in a.guard if condition in b.guard),
-        acquired=a.acquired,
-        released=a.released,
-        result=a.result if a.result == b.result else None,
-        truth=a.truth if a.truth == b.truth else None,
-        fields=a.fields if a.fields == b.fields else (),
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
-from lockcheck.lockstate.needs import Need, asserted, find, fits
-from lockcheck.lockstate.state import State
+from lockcheck.lockstate.needs import Match, Need, asserted, find, fits
+from lockcheck.lockstate.state import Held, State
 from lockcheck.lockstate.verdicts import Asserted, Evidence, Judgement, Unshared, Verdict
 from lockcheck.models.loader import WRITE
 
@@ -37,6 +37,7 @@ class Judge:
             return Judgement(Verdict.UNSHARED)
         open_needs: list[Need] = []
         evidence: list[Evidence] = []
+        unsure: list[Evidence] = []
         by_class = False
         relied: Asserted | None = None
         for need in needs:
@@ -52,11 +53,15 @@ class Judge:
                 absent = self._absent(function, state, need, open_needs, evidence)
                 if absent is not None:
                     return absent
-                section = need.term[0] == "section"
-                if section and evidence and not self._is_sure(function, evidence[-1]):
-                    return Judgement(Verdict.UNDECIDED, evidence=tuple(evidence))
                 continue
             match = find(state.held, need, self._are_apart)
+            doubt = self._doubt(state, need, match)
+            if doubt is not None:
+                match = asserted(state, need, self._are_apart) if self._believing else None
+                if match is None:
+                    unsure.append(Evidence(need, doubt, True, function))
+                    continue
+                relied = Asserted(function, need.lock_class)
             if match is not None and not fits(match.held.mode, need.mode):
                 evidence.append(Evidence(need, match.held, False, function))
                 continue
@@ -83,10 +88,9 @@ class Judge:
             open_needs.append(need)
         if by_class:
             return Judgement(Verdict.HELD, by_class=True, asserted=relied)
+        if unsure:
+            return Judgement(Verdict.UNDECIDED, evidence=tuple(unsure))
         if not open_needs:
-            unsure = [e for e in evidence if e.dropped and not self._is_sure(function, e)]
-            if unsure and not self._trusting:
-                return Judgement(Verdict.UNDECIDED, evidence=tuple(unsure))
             return Judgement(Verdict.BROKEN, (), tuple(evidence))
         return Judgement(Verdict.LIFTED, tuple(open_needs), tuple(evidence))
 
@@ -112,26 +116,19 @@ class Judge:
                 return True
         return False
 
-    def _is_sure(self, function: str, event: Evidence) -> bool:
-        """Whether a lock was surely taken or dropped: by a primitive, or on every way out.
-
-        What a function leaves changed on some of its ways out is more often a correlation that was
-        lost than a lock that is left so.
-        """
-        targets = [
-            target
-            for call in self._program.calls[function].values()
-            if call.event[1] == event.held.loc
-            for target in call.targets
-        ]
-        for target in targets:
-            model = self._program.model(target)
-            if model is not None:
-                if model.locks:
-                    return True
-            elif len(self._analysis.summary(target).exits) == 1:
-                return True
-        return not targets
+    def _doubt(self, state: State, need: Need, held: Match | None) -> Held | None:
+        """The call that may have taken or dropped a needed lock; None where that is settled."""
+        if not state.unsure:
+            return None
+        doubts = {
+            lock: Held(doubt.mode, doubt.loc)
+            for lock, doubt in state.unsure.items()
+            if (doubt.dropped if held is not None else doubt.taken or not need.absent)
+        }
+        match = find(doubts, need, self._are_apart) if doubts else None
+        if match is None or (held is not None and held.exact and not match.exact):
+            return None
+        return match.held
 
     def _absent(
         self,
@@ -147,6 +144,9 @@ class Judge:
         """
         assert need.term is not None
         match = find(state.held, need, self._are_apart)
+        doubt = self._doubt(state, need, match)
+        if doubt is not None:
+            return Judgement(Verdict.UNDECIDED, evidence=(Evidence(need, doubt, True, function),))
         if match is not None and match.exact and fits(match.held.mode, need.mode):
             evidence.append(Evidence(need, match.held, False, function))
             return None

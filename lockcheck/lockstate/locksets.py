@@ -20,15 +20,26 @@ class Held(NamedTuple):
     depth: int = 1  # how often: read sections nest
 
 
+class Doubt(NamedTuple):
+    """A lock that the call at `loc` may have taken, or may have dropped (see summary.Unsure)."""
+
+    mode: str
+    loc: int
+    taken: bool
+    dropped: bool
+    levels: int
+
+
 class Lockset:
     """The part of a state that knows locks; see lockcheck.lockstate.state.State for its members."""
 
-    __slots__ = ("dropped", "ended", "facts", "held")
+    __slots__ = ("dropped", "ended", "facts", "held", "unsure")
 
     held: dict[Expr, Held]
     dropped: dict[Expr, Held]
     ended: dict[Expr, Held]
     facts: dict[Expr, Fact]
+    unsure: dict[Expr, Doubt]
 
     def holds(self, query: Expr) -> bool | None:
         """Whether a ("held", lock, mode) is so: as this function did, else as branches said.
@@ -38,9 +49,11 @@ class Lockset:
         lock, mode = query[1], query[2]
         if lock[0] == "section":
             names = lock[2] if len(lock) > 2 else lock[1:2]
+            if any(("section", name) in self.unsure for name in names):
+                return None
             if any(("section", name) in self.held for name in names):
                 return True
-        else:
+        elif lock not in self.unsure:
             held = self.held.get(lock)
             if held is not None:
                 return mode in (ANY, held.mode)
@@ -56,7 +69,37 @@ class Lockset:
         whether = self.facts.get(("held", lock, ANY))
         return False if whether is not None and not whether.equal else None
 
+    def doubt(self, term: Expr, doubt: Doubt) -> None:
+        """A callee may have taken or dropped a lock."""
+        known = self.unsure.get(term)
+        if known is not None:
+            doubt = doubt._replace(
+                taken=doubt.taken or known.taken,
+                dropped=doubt.dropped or known.dropped,
+                levels=max(doubt.levels, known.levels),
+            )
+        self.unsure = {**self.unsure, term: doubt}
+
+    def _settle(self, term: Expr) -> bool:
+        """Whether it was unsure if a lock is held; now it is taken, or dropped."""
+        if not self.unsure:
+            return False
+        name = lock_class(term)
+        same = {
+            other
+            for other in self.unsure
+            if other == term
+            or (name is not None and lock_class(other) == name and other[0] != "section")
+        }
+        if same:
+            self.unsure = {lock: u for lock, u in self.unsure.items() if lock not in same}
+        return bool(same)
+
     def acquire(self, term: Expr, mode: str, loc: int) -> None:
+        if self._settle(term):
+            self.dropped.pop(term, None)
+            self.held[term] = Held(mode, loc)
+            return
         dropped = self.dropped.get(term)
         if dropped is not None and dropped.mode == mode:
             del self.dropped[term]  # dropped and retaken: held by the caller again
@@ -69,8 +112,12 @@ class Lockset:
 
     def release(self, term: Expr, mode: str, loc: int) -> None:
         found = self._match(term, mode)
+        unsure = self._settle(term)
         if found is None:
-            self.dropped[term] = Held(mode, loc)
+            if unsure:
+                self.ended = {**self.ended, term: Held(mode, loc)}
+            else:
+                self.dropped[term] = Held(mode, loc)
             return
         held = self.held[found]
         if held.depth > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -51,7 +51,7 @@ AreApart = Callable[[Expr, Expr], bool]  # whether two lock terms surely name di
 
 
 def find(
-    locks: dict[Expr, Held], need: Need, are_apart: AreApart = surely_different
+    locks: Mapping[Expr, Held], need: Need, are_apart: AreApart = surely_different
 ) -> Match | None:
     """The entry for a needed lock: the same instance, else one of its class that may be it."""
     term = need.term
@@ -73,7 +73,7 @@ def find(
     return None if best is None else Match(best, False)
 
 
-def _find_section(locks: dict[Expr, Held], term: Expr) -> Match | None:
+def _find_section(locks: Mapping[Expr, Held], term: Expr) -> Match | None:
     names = term[2] if len(term) > 2 else term[1:2]
     for name in names:
         held = locks.get(("section", name))

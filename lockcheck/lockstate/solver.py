@@ -70,7 +70,7 @@ class Solved:
             lock_class(lock) == name
             for states in self._inputs.values()
             for state in states.values()
-            for lock in (*state.held, *state.dropped, *state.ended)
+            for lock in (*state.held, *state.dropped, *state.ended, *state.unsure)
         )
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from lockcheck.callgraph.effects import stored_field
 from lockcheck.facts.folding import is_address
 from lockcheck.facts.ir import UNKNOWN, Expr
-from lockcheck.lockstate.locksets import Held, Lockset
+from lockcheck.lockstate.locksets import Doubt, Held, Lockset
 from lockcheck.lockstate.memory import Memory
 from lockcheck.lockstate.terms import FOUND, is_entry_term, is_small, object_root
 from lockcheck.lockstate.values import (
@@ -36,6 +36,7 @@ class State(Lockset):
     held: lock term → how it is held, by this function.
     dropped: lock term → how it was dropped although this function had not taken it.
     ended: lock term → where this function gave up what it had taken, on every path.
+    unsure: lock term → a call that may have taken or dropped it (see lockstate.balance).
     env: address of a local (or part of one) → the term it holds.
     facts: term → what is known of its value.
     marks: names of watched functions that were called on the way (see solver.Oracle).
@@ -61,6 +62,7 @@ class State(Lockset):
         self.held: dict[Expr, Held] = {}
         self.dropped: dict[Expr, Held] = {}
         self.ended: dict[Expr, Held] = {}
+        self.unsure: dict[Expr, Doubt] = {}
         self.env: dict[Expr, Expr] = {}
         self.facts: dict[Expr, Fact] = {}
         self.marks: frozenset[str] = frozenset()
@@ -74,6 +76,7 @@ class State(Lockset):
         other.held = dict(self.held)
         other.dropped = dict(self.dropped)
         other.ended = self.ended
+        other.unsure = self.unsure
         other.env = dict(self.env)
         other.facts = dict(self.facts)
         other.marks = self.marks
@@ -416,6 +419,11 @@ class State(Lockset):
         if any(term not in other.ended for term in self.ended):
             self.ended = {t: held for t, held in self.ended.items() if t in other.ended}
             changed = True
+        for term, doubt in other.unsure.items():
+            before_merge = self.unsure.get(term)
+            if before_merge != doubt:
+                self.doubt(term, doubt)
+                changed = changed or self.unsure[term] != before_merge
         env = self.env
         members = [a for a in other.env if a not in env and a[0] in ("f", "i")]
         for address in (*env, *members):

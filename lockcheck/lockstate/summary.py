@@ -18,6 +18,18 @@ class Condition(msgspec.Struct, frozen=True):
     equal: bool
 
 
+class Unsure(msgspec.Struct, frozen=True):
+    """A lock that a function may have taken, or dropped (see lockstate.balance).
+
+    levels: of callers, upwards, that are told so.
+    """
+
+    lock: Expr
+    mode: str
+    taken: bool
+    levels: int
+
+
 class Exit(msgspec.Struct, frozen=True):
     """One way a function returns.
 
@@ -26,6 +38,7 @@ class Exit(msgspec.Struct, frozen=True):
     result: the term that it returns, if entry terms can say it.
     truth: whether the result is nonzero, when that is known.
     fields: terms of the members of a struct returned by value, by their field path.
+    unsure: what it may have taken or dropped, nobody can tell.
     """
 
     guard: tuple[Condition, ...]
@@ -34,10 +47,24 @@ class Exit(msgspec.Struct, frozen=True):
     result: Expr | None
     truth: bool | None
     fields: tuple[tuple[tuple[str, ...], Expr], ...] = ()
+    unsure: tuple[Unsure, ...] = ()
 
     @property
     def has_effect(self) -> bool:
-        return bool(self.acquired or self.released)
+        return bool(self.acquired or self.released or self.unsure)
+
+
+def join(a: Exit, b: Exit) -> Exit:
+    """Two exits with the same effect, as one."""
+    return Exit(
+        guard=tuple(condition for condition in a.guard if condition in b.guard),
+        acquired=a.acquired,
+        released=a.released,
+        result=a.result if a.result == b.result else None,
+        truth=a.truth if a.truth == b.truth else None,
+        fields=a.fields if a.fields == b.fields else (),
+        unsure=tuple(sorted({*a.unsure, *b.unsure}, key=repr)),
+    )
 
 
 class Summary(msgspec.Struct, frozen=True):

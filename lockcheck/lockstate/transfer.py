@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from lockcheck.facts.ir import UNKNOWN, Event, Expr, Function
+from lockcheck.lockstate.locksets import Doubt
 from lockcheck.lockstate.memory import Memory
 from lockcheck.lockstate.state import State
 from lockcheck.lockstate.summary import Condition, Exit, Summary
@@ -157,6 +158,10 @@ class Transfer:
             state.release(self._translate(lock, state, args), mode, loc)
         for lock, mode in exit_.acquired:
             state.acquire(self._translate(lock, state, args), mode, loc)
+        for unsure in exit_.unsure:
+            lock = self._translate(unsure.lock, state, args)
+            doubt = Doubt(unsure.mode, loc, unsure.taken, not unsure.taken, unsure.levels)
+            state.doubt(lock, doubt)
         if exit_.result is not None:
             term_or_none = substitute(exit_.result, args)
             if term_or_none is not None:

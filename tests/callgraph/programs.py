@@ -6,7 +6,7 @@ what is held.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,16 @@ def locks_of(state: State, params: tuple[str, ...]) -> Lockset:
     return frozenset(_lock_text(t, h, params) for t, h in state.held.items() if t != _BESIDE)
 
 
+def possible(state: State, params: tuple[str, ...]) -> Iterator[Lockset]:
+    """`locks_of` a state, with and without each lock that a callee may have taken or dropped."""
+    known = [locks_of(state, params)]
+    for term, doubt in state.unsure.items():
+        if term != _BESIDE:
+            text = _lock_text(term, Held(doubt.mode, doubt.loc), params)
+            known = [locks for k in known for locks in (k | {text}, k - {text})]
+    yield from known
+
+
 def held(found: Analysis, function: str = "f") -> dict[int, set[Lockset]]:
     """mark(n) → the locksets that the solver sees there; a mark no path reaches has none."""
     key = key_of(found.program, function)
@@ -182,7 +192,7 @@ def held(found: Analysis, function: str = "f") -> dict[int, set[Lockset]]:
         kind, place = call.event[4][0]
         assert kind == "k"
         seen.setdefault(place, set()).update(
-            locks_of(at.state, params) for at in found.states_at(key, number)
+            locks for at in found.states_at(key, number) for locks in possible(at.state, params)
         )
     return seen
 

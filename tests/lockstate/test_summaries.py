@@ -17,7 +17,8 @@ from programs import (
     returned_locks,
 )
 
-from lockcheck.lockstate.summary import Summary
+from lockcheck.facts.ir import Expr
+from lockcheck.lockstate.summary import Condition, Exit, Summary
 
 RW, SPIN = lockset("t->rw"), lockset("t->spin")
 TAKE, DROP = "_raw_write_lock(&t->rw);", "_raw_write_unlock(&t->rw);"
@@ -360,11 +361,65 @@ def test_summary_tells_exits_by_guard(tmp_path: Path) -> None:
     assert [(c.term, c.value, c.equal) for c in guards[False]] == [(("p", 1), ("k", 0), True)]
 
 
+UNSURE = [((), {LOCK, PREEMPTION[0]})]
+
+
+def told_apart_by(exits: tuple[Exit, ...]) -> list[tuple[tuple[Condition, ...], set[Expr]]]:
+    """The guard of each way out, and the locks that nobody can tell about."""
+    return [(e.guard, {unsure.lock for unsure in e.unsure}) for e in exits]
+
+
 def test_guard_over_a_value_that_was_stored_to_is_left_out(tmp_path: Path) -> None:
     text = f"""void f(struct thing *t) {{ t->flags = unknown(); if (t->flags) {TAKE} }}"""
     exits = summary(tmp_path, text).exits
 
-    assert [e.guard for e in exits] == [(), ()]
+    assert told_apart_by(exits) == UNSURE
+
+
+def test_what_the_result_tells_apart_is_sure(tmp_path: Path) -> None:
+    text = f"int f(struct thing *t) {{ if (unknown()) return 0; {TAKE} return 1; }}"
+
+    assert all(not exit_.unsure for exit_ in summary(tmp_path, text).exits)
+
+
+def test_different_errors_tell_apart(tmp_path: Path) -> None:
+    text = f"int f(struct thing *t) {{ if (unknown()) return -1; {TAKE} return -2; }}"
+
+    assert all(not exit_.unsure for exit_ in summary(tmp_path, text).exits)
+
+
+def test_exits_that_differ_for_no_reason_are_one(tmp_path: Path) -> None:
+    text = f"void f(struct thing *t) {{ if (unknown()) {TAKE} if (unknown()) {DROP} }}"
+    (only,) = summary(tmp_path, text).exits
+
+    assert {(u.lock, u.taken) for u in only.unsure} == {
+        (lock, taken) for lock in (LOCK, PREEMPTION[0]) for taken in (True, False)
+    }
+
+
+HOP = "static void maybe(struct thing *t) { if (unknown()) { _raw_write_lock(&t->rw); } }"
+
+
+def test_a_doubt_is_passed_on_to_a_few_callers(tmp_path: Path) -> None:
+    text = HOP + "".join(
+        f"static void f{n}(struct thing *t) {{ {f'f{n - 1}' if n else 'maybe'}(t); }}"
+        for n in range(4)
+    )
+    found = analysis(tmp_path, text)
+    unsure = [found.summary(key_of(found.program, f"f{n}")).has_effect for n in range(4)]
+
+    assert unsure == [True, True, False, False]
+
+
+@pytest.mark.parametrize("after, held", [(TAKE, {RW}), (DROP, {NOTHING})])
+def test_what_is_done_next_settles_a_doubt(tmp_path: Path, after: str, held: set[Lockset]) -> None:
+    assert seen_with(tmp_path, HOP, f"maybe(t); {after} mark(1);") == {1: held}
+
+
+def test_a_doubt_survives_where_paths_meet(tmp_path: Path) -> None:
+    seen = seen_with(tmp_path, HOP, "if (unknown()) maybe(t); mark(1);")
+
+    assert seen == {1: {NOTHING, RW}}
 
 
 def test_guard_over_an_element_that_was_stored_to_is_left_out(tmp_path: Path) -> None:
@@ -372,7 +427,7 @@ def test_guard_over_an_element_that_was_stored_to_is_left_out(tmp_path: Path) ->
     void f(struct thing *t, struct v *v) {{ v->on[1] = unknown(); if (v->on[1]) {TAKE} }}"""
     exits = summary(tmp_path, text).exits
 
-    assert [e.guard for e in exits] == [(), ()]
+    assert told_apart_by(exits) == UNSURE
 
 
 def test_guard_over_what_a_callee_stored_to_is_left_out(tmp_path: Path) -> None:
@@ -380,13 +435,13 @@ def test_guard_over_what_a_callee_stored_to_is_left_out(tmp_path: Path) -> None:
     void f(struct thing *t) {{ set(t); if (t->flags) {TAKE} }}"""
     exits = summary(tmp_path, text).exits
 
-    assert [e.guard for e in exits] == [(), ()]
+    assert told_apart_by(exits) == UNSURE
 
 
 def test_guard_over_a_parameter_that_was_assigned_to_is_left_out(tmp_path: Path) -> None:
     text = f"void f(struct thing *t, int n) {{ n = unknown(); if (n) {TAKE} }}"
 
-    assert [e.guard for e in summary(tmp_path, text).exits] == [(), ()]
+    assert told_apart_by(summary(tmp_path, text).exits) == UNSURE
 
 
 def test_result_of_a_getter(tmp_path: Path) -> None:

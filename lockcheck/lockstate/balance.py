@@ -1,0 +1,89 @@
+"""Where a function's ways out differ in locks and nobody can tell which one was taken.
+
+Nearly always a condition was lost on the way, and the function is balanced: `if (p) unlock(p)`
+after a loop that moved `p`. To keep such ways apart would give every caller states that cannot
+happen, and all of their callers again. So what such a function does to a lock is unsure: its
+callers neither prove nor refute with that lock, for a few levels up; beyond those the function
+counts as balanced (as with Engler et al., "Bugs as deviant behavior", SOSP 2001, beliefs that a
+function's users share).
+
+UNSOUND: a function that really keeps, or drops, a lock on one of two ways that its result does not
+tell apart is taken for balanced further up; see fixtures/lock-assertion/bad_left_unlocked.c.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import msgspec
+
+from lockcheck.facts.ir import Expr
+from lockcheck.lockstate.summary import Condition, Exit, Unsure, join
+
+LEVELS = 3  # callers, upwards, for which a lock stays unsure
+
+Effect = tuple[Expr, str, bool]  # lock, mode, whether it is taken
+
+
+def settle(exits: tuple[Exit, ...]) -> tuple[Exit, ...]:
+    """Exits with differences that nothing explains moved to `unsure`; equal ones are joined."""
+    doubtful: dict[int, set[Effect]] = {}
+    for (i, a), (j, b) in combinations(enumerate(exits), 2):
+        if _told_apart(a, b):
+            continue
+        differ = _effects(a) ^ _effects(b)
+        if differ:
+            doubtful.setdefault(i, set()).update(differ)
+            doubtful.setdefault(j, set()).update(differ)
+    if not doubtful:
+        return exits
+    settled: dict[object, Exit] = {}
+    for i, exit_ in enumerate(exits):
+        mended = _without(exit_, doubtful.get(i, set()))
+        key = (mended.acquired, mended.released, mended.truth)
+        known = settled.get(key)
+        settled[key] = mended if known is None else join(known, mended)
+    return tuple(settled.values())
+
+
+def _told_apart(a: Exit, b: Exit) -> bool:
+    """Whether the result, or the values at entry, say which of two ways was taken."""
+    if a.truth is not None and b.truth is not None and a.truth != b.truth:
+        return True
+    if a.result is not None and b.result is not None and a.result[0] == b.result[0] == "k":
+        return bool(a.result != b.result)
+    known: dict[Expr, list[Condition]] = {}
+    for condition in a.guard:
+        known.setdefault(condition.term, []).append(condition)
+    return any(
+        _contradict(mine, theirs) for theirs in b.guard for mine in known.get(theirs.term, ())
+    )
+
+
+def _contradict(a: Condition, b: Condition) -> bool:
+    """Whether two conditions on one term cannot both hold."""
+    if a.equal and b.equal:
+        return a.value != b.value
+    if a.equal == b.equal:
+        return False
+    equal, differs = (a, b) if a.equal else (b, a)
+    if differs.value[0] == "in":
+        return equal.value[0] == "k" and equal.value[1] in differs.value[1:]
+    return equal.value == differs.value
+
+
+def _without(exit_: Exit, doubtful: set[Effect]) -> Exit:
+    if not doubtful:
+        return exit_
+    unsure = {*exit_.unsure, *(Unsure(*effect, LEVELS) for effect in doubtful)}
+    return msgspec.structs.replace(
+        exit_,
+        acquired=tuple(effect for effect in exit_.acquired if (*effect, True) not in doubtful),
+        released=tuple(effect for effect in exit_.released if (*effect, False) not in doubtful),
+        unsure=tuple(sorted(unsure, key=repr)),
+    )
+
+
+def _effects(exit_: Exit) -> set[Effect]:
+    taken = {(lock, mode, True) for lock, mode in exit_.acquired}
+    return taken | {(lock, mode, False) for lock, mode in exit_.released}
