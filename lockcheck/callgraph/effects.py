@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import networkx
 
+from lockcheck.facts.folding import is_local
 from lockcheck.facts.ir import Event, Expr, Function, successors
 
 FieldSet = int  # one bit for each field that some function stores to
@@ -37,8 +38,10 @@ class StoreEffects:
         functions: Mapping[str, Function],
         callees: Mapping[str, frozenset[str]],
         counters: Container[str] = (),
+        writers: Iterable[str] = (),
     ) -> None:
         """`counters`: fields that every object has, whose stores say nothing of one object.
+        `writers`: functions that were not read and store to what they are given.
 
         UNSOUND: what a branch said of such a counter counts on after a callee changed it.
         """
@@ -53,6 +56,7 @@ class StoreEffects:
         self._values: dict[str, set[int | None]] = defaultdict(set)
         own: dict[str, FieldSet] = {}
         self._filled: dict[str, FieldSet] = {}  # stores of more than zero
+        self._whole: set[str] = set(writers)  # functions that store through bare pointers
         for key, function in functions.items():
             own[key], self._filled[key] = self._own(function)
         graph = networkx.DiGraph()
@@ -79,12 +83,16 @@ class StoreEffects:
             for event in events:
                 if event[0] == "S":
                     name = stored_field(event[2])
+                    if name is None and not is_local(event[2]) and event[2][0] != "g":
+                        self._whole.add(function.key)
                     if name in self._counters:
                         name = None if keeps_zero(event[2], event[3]) else _COUNTER
                     if name is not None:
                         value = event[3]
                         self._values[name].add(value[1] if value[0] == "k" else None)
                         bit = 1 << self._bits.setdefault(name, len(self._bits))
+                        if is_local(event[2]):
+                            continue  # gone by the time that a caller could look
                         mask |= bit
                         if not keeps_zero(event[2], event[3]):
                             filled |= bit
@@ -106,6 +114,15 @@ class StoreEffects:
     def is_counter(self, name: str) -> bool:
         """Whether a field is one that every counter has."""
         return name in self._counters
+
+    def stores_whole(self, key: str) -> bool:
+        """Whether a function, or one that it calls, stores to what a pointer points to as a whole.
+
+        UNSOUND: deeper calls are not looked at, nor functions that were not read.
+        """
+        return key in self._whole or any(
+            callee in self._whole for callee in self._callees.get(key, ())
+        )
 
     def field(self, name: str) -> FieldSet:
         """The set of one field; empty for a field that nobody stores to."""

@@ -55,6 +55,7 @@ class Program:
         self.records: dict[str, dict[str, str]] = {}
         self.guarded: dict[tuple[str, str], str] = {}  # (record, member) → the lock as C text
         self._initialisers: list[tuple[Expr, Expr]] = []
+        self.fixed: dict[Expr, Expr] = {}  # what members of constant objects hold, by address
         own: set[str] = set()
         for unit in units:
             own.update(function.key for function in unit.functions)
@@ -63,6 +64,7 @@ class Program:
             for tag, fields in unit.records.items():
                 self.records.setdefault(tag, {}).update(fields)
             self._initialisers.extend(unit.initialisers)
+            self.fixed.update(unit.fixed)
             for record, field, lock in unit.guarded:
                 self.guarded.setdefault((record, field), lock)
         self._params = {key: function.params for key, function in self.functions.items()}
@@ -80,7 +82,13 @@ class Program:
             key: frozenset(target for call in calls.values() for target in call.targets)
             for key, calls in self.calls.items()
         }
-        self.effects = StoreEffects(self.functions, callees, models.counters)
+        writers = {
+            target
+            for targets in callees.values()
+            for target in targets
+            if (model := self.model(target)) is not None and model.writes
+        }
+        self.effects = StoreEffects(self.functions, callees, models.counters, writers)
 
     def model(self, key: str) -> FunctionModel | None:
         """The model of a function, by its C name."""
@@ -212,6 +220,9 @@ class Program:
         """The fields and variables whose addresses a field holds; "" for ones that are not seen."""
         if self._pointees is None:
             self._pointees = defaultdict(set)
+            for address, value in self._initialisers:
+                if address[0] == "f":
+                    self._pointees[address[2]].add(_named_place(value))
             for function in self.functions.values():
                 for events, _ in function.blocks:
                     for event in events:

@@ -43,6 +43,18 @@ def binary(op: str, a: Expr, b: Expr) -> Expr:
         return ("k", _FOLD[op](a[1], b[1]))
     if op == "-" and b[0] == "off":
         return ("co", a, b[1])
+    if op == "&" and b[0] == "k" and a[0] == "o" and a[1] == "&":
+        # (x & 6) & 3 is x & 2, and (x & 4) & 3 is 0.
+        _, _, left, right = a
+        if left[0] == "k":
+            left, right = right, left
+        if right[0] == "k":
+            a, b = left, ("k", right[1] & b[1])
+    elif op == "&" and b[0] == "k" and a[0] == "o" and a[1] == "|":
+        # (x | 4) & 3 is x & 3.
+        _, _, left, right = a
+        if right[0] == "k" and right[1] & b[1] == 0:
+            a = left
     if op in ("&", "*") and (a == ("k", 0) or b == ("k", 0)):
         return ("k", 0)
     if op in ("+", "-", "|", "^", "<<", ">>") and b == ("k", 0):

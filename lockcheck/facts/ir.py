@@ -113,6 +113,7 @@ class UnitFacts(msgspec.Struct, frozen=True, eq=False):
         lowered them for an earlier unit of the run.
     needs: keys of all header definitions that this unit reaches directly.
     initialisers: (address, value) pairs of static initialisers that hold functions.
+    fixed: (address, value) of the members of constant objects.
     records: field names and the record or kind of their type, for each record that code touches.
     headers: files that were read, relative to the tree where they lie in it.
     errors: (file, line, message) of each error that clang reported.
@@ -135,3 +136,4 @@ class UnitFacts(msgspec.Struct, frozen=True, eq=False):
     hidden: tuple[str, ...] = ()
     guarded: tuple[tuple[str, str, str], ...] = ()
     plain: bool = False
+    fixed: tuple[tuple[Expr, Expr], ...] = ()

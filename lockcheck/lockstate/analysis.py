@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 
 import msgspec
 
@@ -11,13 +12,21 @@ from lockcheck.callgraph.program import Program
 from lockcheck.facts.folding import is_local
 from lockcheck.facts.ir import UNKNOWN, Expr, Function
 from lockcheck.lockstate.balance import settle
+from lockcheck.lockstate.flow import certain_calls
 from lockcheck.lockstate.freshness import Freshness
 from lockcheck.lockstate.guards import guard, held_conditions
 from lockcheck.lockstate.memory import Memory
 from lockcheck.lockstate.solver import At, Return, Solved, Solver
 from lockcheck.lockstate.state import Fact, State
 from lockcheck.lockstate.summary import NO_SUMMARY, Condition, Exit, Summary, Unsure, join
-from lockcheck.lockstate.terms import is_entry_term, is_small, lock_class, root, surely_different
+from lockcheck.lockstate.terms import (
+    is_entry_term,
+    is_small,
+    lock_class,
+    object_root,
+    root,
+    surely_different,
+)
 from lockcheck.lockstate.transfer import Oracle
 from lockcheck.models.loader import FunctionModel
 
@@ -44,7 +53,7 @@ class Analysis:
             model=program.model,
             summary=self.summary,
             targets=self._targets,
-            memory=Memory(program.effects, program.models.back_pointers),
+            memory=Memory(program.effects, program.models.back_pointers, program.fixed),
             is_zeroed=self._freshness.is_zeroed,
             is_new=self._freshness.is_new_result,
             publishes=self._freshness.passing_publishes,
@@ -57,6 +66,7 @@ class Analysis:
         self._in_progress: set[str] = set()
         self._recursions = 0  # how often a summary was asked for while it was made
         self._reads: dict[Expr, int] = {}  # term → fields that it is loaded from
+        self._certain: dict[str, frozenset[int]] = {}
         self._helpers: dict[str, bool] = {}
         self._pure: dict[str, bool] = {}
         self.unsettled: set[str] = set()
@@ -135,6 +145,14 @@ class Analysis:
         function = self.program.functions.get(key)
         return function is not None and self.is_query_helper(function)
 
+    def is_certain(self, key: str, call: int) -> bool:
+        """Whether every way through a function makes a call."""
+        certain = self._certain.get(key)
+        if certain is None:
+            certain = certain_calls(self.function(key))
+            self._certain[key] = certain
+        return call in certain
+
     def are_apart(self, a: Expr, b: Expr) -> bool:
         """Whether two lock terms surely name different objects."""
         if surely_different(a, b):
@@ -199,10 +217,10 @@ class Analysis:
             exits[key] = exit_ if known is None else join(known, exit_)
         found = settle(_told_by_null(tuple(exits.values())))
         if not any(exit_.has_effect for exit_ in found) and not (asks and len(found) > 1):
-            if len(found) == 1 and (found[0].result is not None or found[0].fields):
-                only = found[0]
-                return Summary((Exit((), (), (), only.result, None, only.fields),))
-            return NO_SUMMARY
+            only = reduce(join, found) if found else None
+            if only is None or (only.result is None and not only.fields and not only.stores):
+                return NO_SUMMARY
+            return Summary((Exit((), (), (), only.result, None, only.fields, (), only.stores),))
         if len(found) > MAX_EXITS:
             # UNSOUND: too many ways to leave; those that change least are kept.
             self.unsettled.add(function.key)
@@ -233,7 +251,14 @@ class Analysis:
                 key=repr,
             )
         )
-        return Exit(self.entry_guard(state), acquired, released, result, truth, fields, unsure)
+        stores = tuple(
+            (address, value)
+            for address, value in state.stores.items()
+            if object_root(address)[0] == "p" and is_entry_term(value)
+        )
+        return Exit(
+            self.entry_guard(state), acquired, released, result, truth, fields, unsure, stores
+        )
 
     # -- guards --------------------------------------------------------------------------------
 

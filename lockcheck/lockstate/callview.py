@@ -70,6 +70,17 @@ class CallView:
         self._lifted[condition] = lifted
         return lifted
 
+    def confirms(self, condition: Condition) -> bool:
+        """Whether a callee's condition is known to hold here."""
+        term = self.evaluate(condition.term)
+        if term is None:
+            return False
+        return self._at.state.decide(("o", "==", term, condition.value)) == condition.equal
+
+    def keeps(self, condition: Condition) -> bool:
+        """Whether a callee's condition is known to hold here, or callers can be asked about it."""
+        return self.confirms(condition) or isinstance(self.lift(condition), Condition)
+
     def _lift(self, condition: Condition) -> Lifted:
         term = self.evaluate(condition.term)
         if term is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -40,6 +39,7 @@ class Entries:
         self._program = program
         self._trusting = trusting
         self._models: dict[str, EntryModel | None] = {}
+        self._named_models: dict[str, EntryModel | None] = {}
         self._by_name = tuple(
             (pattern, model)
             for model in program.models.entries
@@ -79,8 +79,9 @@ class Entries:
             return Entry(Incoming.UNKNOWN, unknown)
         if met is not None:
             return Entry(Incoming.MET, met)
-        for model in self._named(name):
-            return Entry(self._decide(model, needs), f"{name}() is an entry point: {model.what}")
+        named = self._named(name)
+        if named is not None:
+            return Entry(self._decide(named, needs), f"{name}() is an entry point: {named.what}")
         if program.callers.get(key):
             return Entry(Incoming.CLOSED, "")
         if program.reach(key) is Reach.EXTERNAL:
@@ -97,14 +98,15 @@ class Entries:
         for _, model in self._doors(key):
             if model is not None:
                 return model.holds
-        for model in self._named(key.split("@", 1)[0]):
-            return model.holds
-        return ()
+        named = self._named(key.split("@", 1)[0])
+        return () if named is None else named.holds
 
-    def _named(self, name: str) -> Iterator[EntryModel]:
-        for pattern, model in self._by_name:
-            if fnmatchcase(name, pattern[:-2]):
-                yield model
+    def _named(self, name: str) -> EntryModel | None:
+        if name not in self._named_models:
+            self._named_models[name] = next(
+                (model for pattern, model in self._by_name if fnmatchcase(name, pattern[:-2])), None
+            )
+        return self._named_models[name]
 
     def _doors(self, key: str) -> list[tuple[str, EntryModel | None]]:
         """The slots through which control comes in from outside, with what models say of them.
@@ -142,6 +144,8 @@ class Entries:
         """MET when one of the needs is met by what the model says is held."""
         failed = True
         for need in needs:
+            if any(held.lock_class in need.denied for held in model.holds):
+                failed = False
             held = any(_is_it(held.lock_class, need) and fits(held.mode, need.mode)
                        for held in model.holds)  # fmt: skip
             if held is not need.absent:

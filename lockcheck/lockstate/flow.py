@@ -2,7 +2,34 @@
 
 from __future__ import annotations
 
-from lockcheck.facts.ir import Expr, Function
+from lockcheck.facts.ir import Expr, Function, successors
+
+
+def certain_calls(function: Function) -> frozenset[int]:
+    """The calls in blocks that no way from the entry to a return leaves out."""
+    blocks = function.blocks
+    passed: dict[int, int] = {0: 1}  # block → bits of the blocks that all ways to it have passed
+    work = [0]
+    while work:
+        block = work.pop()
+        for successor in successors(blocks[block][1]):
+            known = passed.get(successor)
+            merged = passed[block] if known is None else known & passed[block]
+            merged |= 1 << successor
+            if merged != known:
+                passed[successor] = merged
+                work.append(successor)
+    always: int | None = None
+    for block, before in passed.items():
+        if blocks[block][1][0] == "ret":
+            always = before if always is None else always & before
+    return frozenset(
+        event[2]
+        for index, (events, _) in enumerate(blocks)
+        if (always or 0) >> index & 1
+        for event in events
+        if event[0] == "C"
+    )
 
 
 def returned_calls(function: Function) -> set[int]:

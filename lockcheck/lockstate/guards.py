@@ -45,9 +45,13 @@ def guard(state: State, is_entry: Callable[[Expr, Fact], bool]) -> tuple[Conditi
 
 def root_of_value(term: Expr) -> Expr:
     """The leaf of the first operand of a value term."""
-    while term[0] in ("o", "o1") or (term[0] == "ap" and len(term) > 2):
-        term = term[2]
-    return root(term)
+    while True:
+        while term[0] in ("o", "o1") or (term[0] == "ap" and len(term) > 2):
+            term = term[2]
+        term = root(term)
+        if term[0] != "ite":
+            return term
+        term = term[1]
 
 
 def _size(term: Expr) -> int:

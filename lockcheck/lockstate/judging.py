@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.needs import Match, Need, asserted, find, fits
@@ -65,6 +67,8 @@ class Judge:
             if match is not None and not fits(match.held.mode, need.mode):
                 evidence.append(Evidence(need, match.held, False, function))
                 continue
+            if match is None and (why := _obscure(state, need)):
+                return Judgement(Verdict.UNDECIDED, evidence=(_nowhere(need, function),), why=why)
             if match is None and self._believing:
                 match = asserted(state, need, self._are_apart)
                 if match is not None:
@@ -77,11 +81,15 @@ class Judge:
             dropped = find(state.dropped, need, self._are_apart)
             if dropped is not None and fits(dropped.held.mode, need.mode):
                 evidence.append(Evidence(need, dropped.held, True, function))
+                rest = _left_by(state, need)
+                if rest is not None:
+                    open_needs.append(rest)
                 continue
             ended = find(state.ended, need, self._are_apart)
             if ended is not None:
                 # Taking an exclusive lock twice is a deadlock: no caller holds this one.
-                own = ended.exact and ended.held.mode == WRITE
+                is_section = need.term is not None and need.term[0] == "section"
+                own = ended.exact and ended.held.mode == WRITE and not is_section
                 evidence.append(Evidence(need, ended.held, True, function, own))
                 if own:
                     continue
@@ -89,7 +97,7 @@ class Judge:
         if by_class:
             return Judgement(Verdict.HELD, by_class=True, asserted=relied)
         if unsure:
-            return Judgement(Verdict.UNDECIDED, evidence=tuple(unsure))
+            return Judgement(Verdict.UNDECIDED, evidence=tuple(unsure), why=_LEFT_ENTERED)
         if not open_needs:
             return Judgement(Verdict.BROKEN, (), tuple(evidence))
         return Judgement(Verdict.LIFTED, tuple(open_needs), tuple(evidence))
@@ -143,16 +151,23 @@ class Judge:
         UNSOUND: only the same instance counts as held; a lock of its class may be another one.
         """
         assert need.term is not None
+        if self._believing and need.term[0] == "section":
+            need = _with_denied(state, need)
+            if any(("section", name) in state.held for name in need.denied):
+                return Judgement(Verdict.HELD)  # control does not come this way
+        term = need.term
+        assert term is not None
         match = find(state.held, need, self._are_apart)
         doubt = self._doubt(state, need, match)
         if doubt is not None:
-            return Judgement(Verdict.UNDECIDED, evidence=(Evidence(need, doubt, True, function),))
+            found = (Evidence(need, doubt, True, function),)
+            return Judgement(Verdict.UNDECIDED, evidence=found, why=_LEFT_ENTERED)
         if match is not None and match.exact and fits(match.held.mode, need.mode):
             evidence.append(Evidence(need, match.held, False, function))
             return None
-        if self._believing and state.holds(("held", need.term, need.mode)) is False:
+        if self._believing and state.holds(("held", term, need.mode)) is False:
             return Judgement(Verdict.HELD, asserted=Asserted(function, need.lock_class))
-        if need.term[0] == "section" and find(state.dropped, need, self._are_apart) is not None:
+        if term[0] == "section" and find(state.dropped, need, self._are_apart) is not None:
             # UNSOUND: it leaves its caller's section; that may have been entered twice
             return Judgement(Verdict.HELD)
         open_needs.append(need)
@@ -176,3 +191,50 @@ class Judge:
             )
             self._publishers[function] = known
         return known
+
+
+_COMPUTED = frozenset({"o", "o1", "ite", "k", "u"})  # terms of no place that has a name
+_LEFT_ENTERED = "{name} calls a function that takes or drops {lock} on some of its ways out only"
+_UNNAMED = "which lock {name} has to hold is not followed"
+_POINTER = "{name} holds a lock, and whether it is the one that {lock} points to is not followed"
+
+
+def _obscure(state: State, need: Need) -> str:
+    """Why nobody can tell whether a lock that is not held by name is the needed one, "" if one can.
+
+    A pointer to a lock that a callee sets, as pte_offset_map_lock() does, leads to a held lock by
+    another name; see fixtures/lock-contract/good_lock_by_pointer.c.
+    """
+    if not need.lock_class and (need.term is None or need.term[0] in _COMPUTED):
+        return _UNNAMED
+    if need.vague and any(lock[0] != "section" for lock in state.held):
+        return _POINTER
+    return ""
+
+
+def _left_by(state: State, need: Need) -> Need | None:
+    """What callers may still hold of a section that others imply, after one of those was left."""
+    if need.term is None or need.term[0] != "section" or len(need.term) < 3:
+        return None
+    names = tuple(name for name in need.term[2] if ("section", name) not in state.dropped)
+    if not names:
+        return None
+    return msgspec.structs.replace(need, term=(*need.term[:2], names))
+
+
+def _with_denied(state: State, need: Need) -> Need:
+    """A need for the absence of a section, with what branches have said is not entered.
+
+    `if (in_interrupt()) …; else might_sleep();`: see fixtures/might-sleep/good_not_in_interrupt.c.
+    """
+    denied = set(need.denied)
+    for term, fact in state.facts.items():
+        if term[0] == "held" and fact.equal == 0 and term[1][0] == "section":
+            denied.update(term[1][2] if len(term[1]) > 2 else term[1][1:2])
+    if len(denied) == len(need.denied):
+        return need
+    return msgspec.structs.replace(need, denied=tuple(sorted(denied)))
+
+
+def _nowhere(need: Need, function: str) -> Evidence:
+    return Evidence(need, Held("", 0), False, function)

@@ -33,13 +33,14 @@ class Doubt(NamedTuple):
 class Lockset:
     """The part of a state that knows locks; see lockcheck.lockstate.state.State for its members."""
 
-    __slots__ = ("dropped", "ended", "facts", "held", "unsure")
+    __slots__ = ("dropped", "ended", "facts", "held", "stores", "unsure")
 
     held: dict[Expr, Held]
     dropped: dict[Expr, Held]
     ended: dict[Expr, Held]
     facts: dict[Expr, Fact]
     unsure: dict[Expr, Doubt]
+    stores: dict[Expr, Expr]
 
     def holds(self, query: Expr) -> bool | None:
         """Whether a ("held", lock, mode) is so: as this function did, else as branches said.
@@ -96,6 +97,8 @@ class Lockset:
         return bool(same)
 
     def acquire(self, term: Expr, mode: str, loc: int) -> None:
+        if term[0] != "section":
+            self.stores = {}  # until now, others may have changed what the lock guards
         if self._settle(term):
             self.dropped.pop(term, None)
             self.held[term] = Held(mode, loc)

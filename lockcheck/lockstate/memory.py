@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from lockcheck.callgraph.effects import StoreEffects
 from lockcheck.facts.ir import Expr
@@ -14,8 +14,13 @@ class Memory:
     """Effects of a program's functions, and pointers that lead back (models of relations)."""
 
     def __init__(
-        self, effects: StoreEffects, back_pointers: Iterable[tuple[str, tuple[str, ...]]]
+        self,
+        effects: StoreEffects,
+        back_pointers: Iterable[tuple[str, tuple[str, ...]]],
+        fixed: Mapping[Expr, Expr],
     ) -> None:
+        """`fixed`: what members of constant objects hold, by address."""
+        self.fixed = fixed
         self.effects = effects
         self._reads: dict[Expr, int] = {}
         self._back: dict[str, list[tuple[str, ...]]] = defaultdict(list)
@@ -33,6 +38,14 @@ class Memory:
             if reads & fields:
                 found.append(term)
         return found
+
+    def loaded_from(self, addresses: Iterable[Expr], fields: int) -> set[Expr]:
+        """The addresses whose contents hang on some of the fields."""
+        return {
+            address
+            for address, term in ((address, ("l", address)) for address in addresses)
+            if self.facts_on((term,), fields)
+        }
 
     def leads_back(self, address: Expr) -> Expr | None:
         """The object that a pointer stored at `address` is known to lead back to."""

@@ -24,6 +24,7 @@ class Need(msgspec.Struct, frozen=True):
     absent: the lock must not be held.
     pointees: classes of locks that `term` may point to, when it is a pointer kept in a field.
     vague: nobody knows all that it may point to.
+    denied: sections of which branches on the way have said that they are not entered.
     """
 
     term: Expr | None
@@ -33,6 +34,7 @@ class Need(msgspec.Struct, frozen=True):
     absent: bool = False
     pointees: tuple[str, ...] = ()
     vague: bool = False
+    denied: tuple[str, ...] = ()
 
 
 class Match(NamedTuple):

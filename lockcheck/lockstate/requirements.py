@@ -8,6 +8,7 @@ comes from outside. Guards travel along: a caller that contradicts one is not a 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 
 import msgspec
 
@@ -15,7 +16,21 @@ from lockcheck.callgraph.program import CallSite, Reach
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.callview import CallView, is_pointer, parameter_object
+from lockcheck.lockstate.doubts import (
+    ALTERNATIVE,
+    MANY_CONDITIONS,
+    MAX_MAYBES,
+    SETS_UP,
+    UNSETTLED,
+    WITH_AND_WITHOUT,
+    doubt_of,
+    doubted,
+    either_mode,
+    reason_in,
+    unsure_whom,
+)
 from lockcheck.lockstate.entries import Entries, Incoming
+from lockcheck.lockstate.feasible import Feasibility
 from lockcheck.lockstate.judging import Judge
 from lockcheck.lockstate.looked_at import LookedAt, through_call
 from lockcheck.lockstate.needs import Need, at_entry, could_meet
@@ -35,6 +50,7 @@ from lockcheck.lockstate.verdicts import (
 )
 
 MAX_SIBLING_LEVELS = 4  # how far up it is looked for a caller that takes the lock
+MAX_TARGETS = 12  # functions that a pointer may lead to before it says little about each of them
 MAX_DROPS = 12  # functions in a row that drop the lock
 MAX_GUARDS = 32  # sets of conditions for one function that are told apart
 MAX_SITES = 8000  # calls looked at for one obligation
@@ -65,6 +81,7 @@ class Checker:
         self._edges: dict[Context, list[Edge]] = {}
         self._depth = 0  # of questions within questions whether a dropped lock was held
         self._met: dict[tuple[Context, int], bool] = {}
+        self._feasibility = Feasibility(analysis, self._view)
 
     def context(
         self,
@@ -72,9 +89,15 @@ class Checker:
         at: At,
         needs: tuple[Need, ...],
         datum: Expr | None,
+        alternatives: frozenset[Expr] = frozenset(),
     ) -> Context:
-        """The requirement at the entry of `function`, from its state where the need arises."""
+        """The requirement at the entry of `function`, from its state where the need arises.
+
+        alternatives: values, other than of locks, of which one could meet the requirement.
+        """
         view = CallView(self._analysis, at)
+        known = tuple(c for c in view.guard if alternatives & set(_parts(c.term)))
+        unknown = alternatives - {part for c in known for part in _parts(c.term)}
         return Context(
             function,
             tuple(at_entry(need) for need in needs),
@@ -84,6 +107,8 @@ class Checker:
             view.opaque,
             self.part(function),
             self._looked_at.parameters(function, at),
+            ALTERNATIVE if unknown else "",
+            alternatives=known,
         )
 
     def part(self, function: str) -> str:
@@ -115,23 +140,26 @@ class Checker:
         for at in self._analysis.states_at(site.caller, site.call):
             said, above = self._ask_state(context, site, at)
             if above is not None and self._is_construction(context, site, at):
-                above = _doubted(above, _SETS_UP)
+                above = doubted(above, SETS_UP)
             if said.verdict is not Verdict.INFEASIBLE:
-                why = _LEFT_ENTERED if said.verdict is Verdict.UNDECIDED else ""
                 edge = Edge(
                     site.caller, site.call, site.loc, site.slot,
-                    said.verdict, above, said.evidence, said.by_class, why, said.asserted,
+                    said.verdict, above, said.evidence, said.by_class, said.why, said.asserted,
                 )  # fmt: skip
                 found.setdefault((said.verdict, above, said.by_class, said.asserted), edge)
         edges = list(found.values())
         if not self._trusting and site.caller in self._analysis.unsettled:
             edges = [self._unsettled(context, edge) for edge in edges]
+        if not self._trusting and site.slot is not None:
+            targets = len(self._program.calls[site.caller][site.call].targets)
+            if targets > MAX_TARGETS:
+                edges = [unsure_whom(edge, targets) for edge in edges]
         if not any(edge.verdict is Verdict.HELD for edge in edges):
             return edges
         if all(need.absent for need in context.needs):
             return edges
         if self._trusting:
-            return _either_mode(edges) if context.opaque or context.guard else edges
+            return either_mode(edges) if context.opaque or context.guard else edges
         return [self._unless_conditional(site, edge) for edge in edges]
 
     def _is_construction(self, context: Context, site: CallSite, at: At) -> bool:
@@ -158,9 +186,9 @@ class Checker:
         if not any(need.absent or solved.touches(need.lock_class) for need in context.needs):
             return edge
         if edge.above is not None:
-            return edge._replace(above=_doubted(edge.above, _UNSETTLED))
+            return edge._replace(above=doubted(edge.above, UNSETTLED))
         if edge.verdict is Verdict.BROKEN:
-            return edge._replace(verdict=Verdict.UNDECIDED, why=_UNSETTLED)
+            return edge._replace(verdict=Verdict.UNDECIDED, why=UNSETTLED)
         return edge
 
     def is_settled(self, function: str) -> bool:
@@ -178,8 +206,8 @@ class Checker:
         if any(e.dropped for e in edge.evidence) or self._has_failed_try(site):
             return edge
         if edge.above is not None:
-            return edge._replace(above=_doubted(edge.above, _WITH_AND_WITHOUT))
-        return edge._replace(verdict=Verdict.UNDECIDED, why=_WITH_AND_WITHOUT)
+            return edge._replace(above=doubted(edge.above, WITH_AND_WITHOUT))
+        return edge._replace(verdict=Verdict.UNDECIDED, why=WITH_AND_WITHOUT)
 
     def _has_failed_try(self, site: CallSite) -> bool:
         """Whether a caller makes conditional attempts at locks before a call."""
@@ -190,12 +218,19 @@ class Checker:
                     return True
         return False
 
-    def _view(self, site: CallSite, at: At) -> CallView:
+    def _view(self, site: CallSite | Edge, at: At) -> CallView:
         view = self._views.get(id(at))
         if view is None:
             view = CallView(self._analysis, at)
             self._views[id(at)] = view
         return view
+
+    def _maybes(self, context: Context, site: CallSite) -> int:
+        """How many functions may or may not go on; beyond the bound, and where nobody asks, all
+        the same, so that there are fewer contexts."""
+        if context.maybes > MAX_MAYBES or not context.needs[0].absent:
+            return context.maybes
+        return context.maybes + (not self._analysis.is_certain(site.caller, site.call))
 
     def _looked_at_here(self, site: CallSite, at: At) -> frozenset[int]:
         known = self._looked_at_before.get(id(at))
@@ -232,6 +267,10 @@ class Checker:
             return Judgement(Verdict.HELD), None
         said = self._judge.judge(site.caller, at.state, needs, datum)
         open_needs = said.open_needs
+        left = not all(map(view.confirms, context.alternatives))
+        if said.verdict is Verdict.BROKEN and left:
+            why = ALTERNATIVE
+            return Judgement(Verdict.UNDECIDED, evidence=said.evidence, why=why), None
         if said.verdict is Verdict.BROKEN and all(e.dropped and not e.own for e in said.evidence):
             open_needs = needs  # whether there was a lock to drop, its callers say
         elif said.verdict is not Verdict.LIFTED:
@@ -246,7 +285,9 @@ class Checker:
             context.opaque or view.opaque,
             context.part or self.part(site.caller),
             through_call(context.looked_at, at) | self._looked_at_here(site, at),
-            context.doubt,
+            context.doubt or ("" if all(map(view.keeps, context.alternatives)) else ALTERNATIVE),
+            self._maybes(context, site),
+            tuple(c for a in context.alternatives if isinstance(c := view.lift(a), Condition)),
         )
         if said.verdict is Verdict.BROKEN:
             if self._is_met_above(above):
@@ -277,13 +318,17 @@ class Checker:
                 unproved.append(Reason(Gap.BUDGET, "it has too many callers to ask them all"))
                 break
             for edge in self.edges(context):
+                broken = edge.verdict is Verdict.BROKEN
+                if broken and not self._feasibility.is_possible(context, edge):
+                    continue
                 held = held or edge.verdict is Verdict.HELD
                 by_class = by_class or edge.by_class
                 if edge.asserted is not None:
                     asserted.add(edge.asserted)
-                if edge.verdict is Verdict.BROKEN and context.doubt:
-                    unproved.append(Reason(Gap.CONDITION, context.doubt))
-                elif edge.verdict is Verdict.BROKEN:
+                doubt = doubt_of(context)
+                if broken and doubt:
+                    unproved.append(Reason(Gap.CONDITION, doubt))
+                elif broken:
                     violations.append(self._violation(parents, context, edge, below, ""))
                 elif edge.verdict is Verdict.UNDECIDED:
                     unproved.append(self.undecided(edge))
@@ -312,9 +357,7 @@ class Checker:
     @staticmethod
     def undecided(edge: Edge) -> Reason:
         """The reason for an edge at which a condition decides that is not followed."""
-        name = edge.caller.split("@", 1)[0]
-        lock = edge.evidence[0].need.text if edge.evidence else "the lock"
-        return Reason(Gap.CONDITION, edge.why.format(name=f"{name}()", lock=lock))
+        return reason_in(edge.caller, edge.why, edge.evidence)
 
     def _is_met(self, edge: Edge, levels: int = MAX_SIBLING_LEVELS) -> bool:
         """Whether a caller meets a requirement: itself, or because all of its own callers do."""
@@ -343,8 +386,9 @@ class Checker:
         if key in self._unshared.callbacks:
             return
         entry = self._entries.judge(key, context.needs)
-        if entry.incoming is Incoming.FAILED and context.doubt:
-            unproved.append(Reason(Gap.CONDITION, context.doubt))
+        doubt = doubt_of(context) or (ALTERNATIVE if context.alternatives else "")
+        if entry.incoming is Incoming.FAILED and doubt:
+            unproved.append(Reason(Gap.CONDITION, doubt))
         elif entry.incoming is Incoming.FAILED:
             violations.append(self._violation(parents, context, None, below, entry.text))
         elif entry.incoming is Incoming.UNKNOWN:
@@ -378,42 +422,16 @@ class Checker:
         return Violation(tuple(path), (*(False for _ in below), *siblings), evidence, entry)
 
 
-# Why an edge is undecided; {name} is the caller.
-_SETS_UP = (
-    "{name} passes an object that it is setting up, and what it has stored there is not followed"
-)
-_WITH_AND_WITHOUT = (
-    "{name} calls it on paths with and without {lock}, as a condition says that is not followed"
-)
-_LEFT_ENTERED = "{name} calls a function that takes or drops {lock} on some of its ways out only"
-_UNSETTLED = "{name} has too many different lock states to follow them all"
-_MANY_CONDITIONS = "{name} is reached under too many different conditions to follow them all"
-_EITHER_MODE = "{name} holds {lock} for read or for write, as a condition says that is not followed"
+def _parts(term: Expr) -> Iterator[Expr]:
+    """A value and what it is computed from."""
+    yield term
+    if term[0] in ("o", "o1", "ite"):
+        for part in term[1:]:
+            if type(part) is tuple:
+                yield from _parts(part)
+
+
 _INFEASIBLE = Judgement(Verdict.INFEASIBLE)
-
-
-def _either_mode(edges: list[Edge]) -> list[Edge]:
-    """One call made with the lock held for write on some paths and for read on others.
-
-    The caller chose the mode by a condition, and the callee tells the cases apart by data: which
-    page it is, not which flag. No path is known on which the two disagree, so it is no violation;
-    see fixtures/gfn-track-write/good_mode_follows_data.c.
-    """
-    return [
-        edge._replace(verdict=Verdict.UNDECIDED, why=_EITHER_MODE)
-        if edge.verdict is Verdict.BROKEN and not any(e.dropped for e in edge.evidence)
-        else edge
-        for edge in edges
-    ]
-
-
-def _doubted(context: Context, why: str) -> Context:
-    """A context whose chain may not be possible; the first doubt is kept."""
-    if context.doubt:
-        return context
-    lock = context.needs[0].text if context.needs else "the lock"
-    name = context.function.split("@", 1)[0]
-    return msgspec.structs.replace(context, doubt=why.format(name=f"{name}()", lock=lock))
 
 
 class _Seen:
@@ -435,6 +453,6 @@ class _Seen:
             return None
         if len(known) >= MAX_GUARDS:
             known.insert(0, frozenset())
-            return _doubted(msgspec.structs.replace(context, guard=()), _MANY_CONDITIONS)
+            return doubted(msgspec.structs.replace(context, guard=()), MANY_CONDITIONS)
         known.append(guard)
         return context

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from functools import reduce
 from heapq import heappop, heappush
+from operator import or_
 from typing import NamedTuple
 
 from lockcheck.callgraph.effects import keeps_zero, stored_field
-from lockcheck.facts.ir import UNKNOWN, Event, Expr, Function
+from lockcheck.facts.folding import is_local
+from lockcheck.facts.ir import ONCE, UNKNOWN, Event, Expr, Function
 from lockcheck.lockstate.state import Since, State
+from lockcheck.lockstate.summary import Exit
 from lockcheck.lockstate.terms import (
     is_small,
     lock_class,
@@ -291,8 +295,10 @@ class Solver:
                         observe(event, At(current.copy(), (address, value)))
                     self._share(current, address, value)
                     current.assign(address, value)
+                    if root(address)[0] != "v" or address[0] == "l":
+                        current.remember(address, UNKNOWN if event[4] & ONCE else value)
                     name = stored_field(address)
-                    if name is not None:
+                    if name is not None and not is_local(address):
                         fields = self._oracle.memory.effects.field(name)
                         kept = keeps_zero(event[2], event[3])
                         current.note_stored(fields, 0 if kept else fields)
@@ -342,23 +348,44 @@ class Solver:
             if self._oracle.is_zeroed(key, args):
                 state.zeroed = {**state.zeroed, result: _UNTOUCHED}
             if model is not None:
-                return self._transfer.apply_model(model, state, args, result, loc)
+                return self._transfer.apply_model(key, model, state, args, result, loc)
             self._note_effects(state, key)
             if key in self._oracle.watched:
                 state.marks |= {key}
-            outcomes = self._transfer.apply_summary(
-                self._oracle.summary(key), state, args, result, loc
-            )
-            for outcome in outcomes:
+            ways = self._transfer.apply_summary(self._oracle.summary(key), state, args, result, loc)
+            for outcome, _ in ways:
                 self._name_result(key, outcome, args, result)
         else:
-            outcomes = self._indirect(number, state, args, result, loc)
+            ways = self._indirect(number, state, args, result, loc)
         escaped = {root(arg) for arg in args if arg[0] in ("v", "f", "i")}
-        for outcome in outcomes:
+        for outcome, exit_ in ways:
+            if outcome.stores:
+                self._forget_given(outcome, number, args)
             for place in escaped:
                 if place[0] == "v":
-                    outcome.escape(place)
-        return outcomes
+                    outcome.escape(place, self._stored_by(number))
+            if exit_ is not None and exit_.stores:
+                self._transfer.apply_stores(exit_, outcome, args)
+        return [outcome for outcome, _ in ways]
+
+    def _stored_by(self, number: int) -> int | None:
+        """The fields that a call may store to in what it is given; None for any."""
+        effects = self._oracle.memory.effects
+        targets = self._oracle.targets(self._function.key, number)
+        if not targets or not all(effects.knows(target) for target in targets):
+            return None
+        if any(effects.stores_whole(target) for target in targets):
+            return None
+        return reduce(or_, (effects.of(target) for target in targets))
+
+    def _forget_given(self, state: State, number: int, args: tuple[Expr, ...]) -> None:
+        """Places that a call may store to, other than by the fields that are known of it."""
+        effects = self._oracle.memory.effects
+        targets = self._oracle.targets(self._function.key, number)
+        unknown = not all(effects.knows(target) for target in targets)
+        for arg in args:
+            if arg[0] in ("f", "i") or unknown:
+                state.forget_stores(0, under=arg)
 
     def _sets_up(self, number: int) -> bool:
         """Whether a call may store to what it is given in ways that its effects do not tell."""
@@ -371,7 +398,9 @@ class Solver:
 
     def _note_effects(self, state: State, key: str) -> None:
         effects = self._oracle.memory.effects
-        state.note_stored(effects.of(key), effects.constructs(key) if state.zeroed else 0)
+        stored = effects.of(key)
+        state.forget_stores(stored)
+        state.note_stored(stored, effects.constructs(key) if state.zeroed else 0)
 
     def _name_result(self, key: str, state: State, args: tuple[Expr, ...], result: Expr) -> None:
         """The result of a function that only looks, by what it was asked: it will say so again."""
@@ -383,7 +412,7 @@ class Solver:
 
     def _indirect(
         self, number: int, state: State, args: tuple[Expr, ...], result: Expr, loc: int
-    ) -> list[State]:
+    ) -> list[tuple[State, Exit | None]]:
         """An indirect call changes the lockset only if all its targets do so alike.
 
         UNSOUND: targets that disagree are taken to leave the lockset alone.
@@ -392,11 +421,11 @@ class Solver:
         for target in targets:
             self._note_effects(state, target)
         if not targets or len(targets) > 8:
-            return [state]
+            return [(state, None)]
         summaries = [self._oracle.summary(target) for target in targets]
         if summaries[0].has_effect and all(summary == summaries[0] for summary in summaries):
             return self._transfer.apply_summary(summaries[0], state, args, result, loc)
-        return [state]
+        return [(state, None)]
 
 
 def _note_absence(state: State, term: Expr, truth: bool) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lockcheck.callgraph.effects import stored_field
-from lockcheck.facts.folding import is_address
+from lockcheck.facts.folding import is_address, is_boolean
 from lockcheck.facts.ir import UNKNOWN, Expr
-from lockcheck.lockstate.locksets import Doubt, Held, Lockset
+from lockcheck.lockstate.locksets import Doubt, Held
 from lockcheck.lockstate.memory import Memory
+from lockcheck.lockstate.stores import Stores
 from lockcheck.lockstate.terms import FOUND, is_entry_term, is_small, object_root
 from lockcheck.lockstate.values import (
     Fact,
     common,
     compose,
     inside,
+    join_facts,
     loads,
     never_zero,
     same_array,
@@ -30,7 +32,7 @@ _POINTERS = frozenset({"l", "c", "o", "phi"})
 Since = tuple[int, frozenset[str]]
 
 
-class State(Lockset):
+class State(Stores):
     """Mutable while a block is walked; `copy` before a branch.
 
     held: lock term → how it is held, by this function.
@@ -43,6 +45,8 @@ class State(Lockset):
     shared: results of calls whose object others may have come to know.
     stored: fields that may have been stored to since entry, as callgraph.effects numbers them.
     past: what branches said of values at entry that were stored to since.
+    stores: address of a field → what this function has stored there, as far as nobody else can have
+        stored to it since (see `remember`).
     zeroed: new objects whose memory was zero → fields stored to since then, and the names of
         members that were given away.
     """
@@ -50,7 +54,6 @@ class State(Lockset):
     __slots__ = (
         "env",
         "marks",
-        "memory",
         "past",
         "shared",
         "stored",
@@ -70,6 +73,7 @@ class State(Lockset):
         self.stored = 0
         self.past: dict[Expr, Fact] = {}
         self.zeroed: dict[Expr, Since] = {}
+        self.stores: dict[Expr, Expr] = {}
 
     def copy(self) -> State:
         other = State.__new__(State)
@@ -84,6 +88,7 @@ class State(Lockset):
         other.stored = self.stored
         other.past = self.past
         other.zeroed = self.zeroed
+        other.stores = self.stores
         other.memory = self.memory
         return other
 
@@ -193,6 +198,10 @@ class State(Lockset):
         head = address[0]
         if head == "v":
             return UNKNOWN
+        if self.stores:
+            stored = self.stores.get(address)
+            if stored is not None:
+                return self._known(stored)
         if head == "f" or head == "i":
             whole = self._enclosing(address)
             if whole is not None:
@@ -206,6 +215,8 @@ class State(Lockset):
             if back is not None:
                 return back
             base = address[1]
+            if base[0] in ("g", "f") and address in self.memory.fixed:
+                return self.memory.fixed[address]
             if base[0] == "l" and base[1][0] == "f" and base[1][2] == address[2]:
                 # IMPRECISE: the nodes that a list is followed through are one; otherwise paths
                 # would grow with every turn of a loop.
@@ -257,10 +268,14 @@ class State(Lockset):
         for term in stale:
             del self.facts[term]
 
-    def escape(self, place: Expr) -> None:
-        """A local whose address was given away may hold anything now."""
+    def escape(self, place: Expr, fields: int | None) -> None:
+        """A local whose address was given away may hold anything now.
+
+        fields: those of its members that may have been stored to, None for any.
+        """
         for key in [key for key in self.env if inside(key, place)]:
-            del self.env[key]
+            if fields is None or key == place or (self.fields_of(key) or 0) & fields:
+                del self.env[key]
         self.env[place] = UNKNOWN
 
     # -- conditions ----------------------------------------------------------------------------
@@ -317,6 +332,9 @@ class State(Lockset):
                 return False
             if a[0] == "k":
                 return bool(a[1] == b[1])
+            if is_boolean(a):
+                truth = self.decide(a)
+                return None if truth is None else int(truth) == b[1]
             return None
         if a[0] == "fn" and b[0] == "fn":
             return bool(a[1] == b[1])
@@ -360,7 +378,7 @@ class State(Lockset):
         self._constrain(term, 0, not truth)
 
     def _constrain(self, term: Expr, number: int, equal: bool) -> None:
-        if term == UNKNOWN or term[0] == "k":
+        if term == UNKNOWN or term[0] == "k" or (equal and UNKNOWN in term):
             return
         if term[0] == "held":
             if term[1] != UNKNOWN:
@@ -383,7 +401,7 @@ class State(Lockset):
         """One term for what a place holds in either state; `phi` when nothing better is known."""
         if mine == theirs or _covers(mine, theirs, other):
             return mine
-        if mine[0] == "k" and theirs[0] == "k":
+        if mine[0] in ("k", "g") and theirs[0] in ("k", "g"):
             test = _telling(self, other)
             if test is not None:
                 return ("ite", test, mine, theirs)
@@ -419,6 +437,10 @@ class State(Lockset):
         if any(term not in other.ended for term in self.ended):
             self.ended = {t: held for t, held in self.ended.items() if t in other.ended}
             changed = True
+        if self.stores and self.stores != other.stores:
+            same = {a: v for a, v in self.stores.items() if other.stores.get(a) == v}
+            changed = changed or len(same) != len(self.stores)
+            self.stores = same
         for term, doubt in other.unsure.items():
             before_merge = self.unsure.get(term)
             if before_merge != doubt:
@@ -426,6 +448,7 @@ class State(Lockset):
                 changed = changed or self.unsure[term] != before_merge
         env = self.env
         members = [a for a in other.env if a not in env and a[0] in ("f", "i")]
+        never_null: list[Expr] = []  # phis of pointers that are not NULL on either side
         for address in (*env, *members):
             mine, theirs = env.get(address), other.env.get(address)
             if mine == theirs:
@@ -439,22 +462,12 @@ class State(Lockset):
                 mine = self._load(address) if mine is None else mine
                 theirs = other._load(address) if theirs is None else theirs
             joined = self._join(other, mine, theirs, ("phi", block, address))
+            if joined[0] in ("phi", "o") and self.decide(mine) and other.decide(theirs):
+                never_null.append(joined)
             if env.get(address) != joined and not (address not in env and mine == joined):
                 env[address] = joined
                 changed = True
-        facts = self.facts
-        for term, fact in list(facts.items()):
-            theirs_fact = other.facts.get(term)
-            if theirs_fact == fact:
-                continue
-            both = common(fact, theirs_fact)
-            if both is None:
-                del facts[term]
-                changed = True
-            elif both != fact:
-                facts[term] = both
-                changed = True
-        return changed
+        return join_facts(self.facts, other.facts, never_null) or changed
 
 
 def _telling(one: State, other: State) -> Expr | None:

@@ -39,6 +39,7 @@ class Exit(msgspec.Struct, frozen=True):
     truth: whether the result is nonzero, when that is known.
     fields: terms of the members of a struct returned by value, by their field path.
     unsure: what it may have taken or dropped, nobody can tell.
+    stores: (address, value) of what it leaves in fields of objects that it was given.
     """
 
     guard: tuple[Condition, ...]
@@ -48,6 +49,7 @@ class Exit(msgspec.Struct, frozen=True):
     truth: bool | None
     fields: tuple[tuple[tuple[str, ...], Expr], ...] = ()
     unsure: tuple[Unsure, ...] = ()
+    stores: tuple[tuple[Expr, Expr], ...] = ()
 
     @property
     def has_effect(self) -> bool:
@@ -64,6 +66,7 @@ def join(a: Exit, b: Exit) -> Exit:
         truth=a.truth if a.truth == b.truth else None,
         fields=a.fields if a.fields == b.fields else (),
         unsure=tuple(sorted({*a.unsure, *b.unsure}, key=repr)),
+        stores=tuple(store for store in a.stores if store in b.stores),
     )
 
 

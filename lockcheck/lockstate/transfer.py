@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from lockcheck.facts.folding import is_local
 from lockcheck.facts.ir import UNKNOWN, Event, Expr, Function
 from lockcheck.lockstate.locksets import Doubt
 from lockcheck.lockstate.memory import Memory
@@ -97,8 +98,18 @@ class Transfer:
         return ("held", lock, mode)
 
     def apply_model(
-        self, model: FunctionModel, state: State, args: tuple[Expr, ...], result: Expr, loc: int
+        self,
+        name: str,
+        model: FunctionModel,
+        state: State,
+        args: tuple[Expr, ...],
+        result: Expr,
+        loc: int,
     ) -> list[State]:
+        """What a function does of which a model tells; `name` is its key."""
+        if model.constant:
+            state.env[result] = ("ap", name)
+            return [state]
         if model.query is not None:
             state.env[result] = self._query(model.query, args)
             return [state]
@@ -123,6 +134,8 @@ class Transfer:
             failed = state.copy()
             state.assume(result, conditional[0])
             failed.assume(result, not conditional[0])
+            if not conditional[0]:  # zero, or a negative error number
+                failed.assume(("o", "<", result, ("k", 0)), True)
             states.append(failed)
         for effect in model.acquires:
             term = self._place(effect, args)
@@ -139,17 +152,29 @@ class Transfer:
 
     def apply_summary(
         self, summary: Summary, state: State, args: tuple[Expr, ...], result: Expr, loc: int
-    ) -> list[State]:
+    ) -> list[tuple[State, Exit | None]]:
+        """The states after a call, each with the way out that led there."""
         if not summary.exits:
-            return [state]
-        outcomes: list[State] = []
+            return [(state, None)]
+        outcomes: list[tuple[State, Exit | None]] = []
         last = len(summary.exits) - 1
         for index, exit_ in enumerate(summary.exits):
             outcome = state if index == last else state.copy()
             if assume_all(outcome, exit_.guard, args, self.lock_term):
                 self._apply_exit(exit_, outcome, args, result, loc)
-                outcomes.append(outcome)
-        return outcomes or [state]
+                outcomes.append((outcome, exit_))
+        return outcomes or [(state, None)]
+
+    def apply_stores(self, exit_: Exit, state: State, args: tuple[Expr, ...]) -> None:
+        """What a call has left in objects that it was given."""
+        for place, stored in exit_.stores:
+            address, value = substitute(place, args), substitute(stored, args)
+            if address is None or value is None:
+                continue
+            if is_local(address):
+                state.assign(address, state.evaluate(value))
+            else:
+                state.remember(address, state.evaluate(value))
 
     def _apply_exit(
         self, exit_: Exit, state: State, args: tuple[Expr, ...], result: Expr, loc: int

@@ -22,13 +22,43 @@ def same_array(a: Expr, b: Expr) -> Expr | None:
     base, other = _without_offset(a), _without_offset(b)
     if base != other or base == UNKNOWN or base[0] in ("k", "phi"):
         return None
+    if "i" in (a[0], b[0]):
+        return ("i", base, UNKNOWN)
     return ("o", "+", base, UNKNOWN)
 
 
 def _without_offset(term: Expr) -> Expr:
-    while term[0] == "o" and term[1] in ("+", "-"):
-        term = term[2]
-    return term
+    while True:
+        if term[0] == "o" and term[1] in ("+", "-"):
+            term = term[2]
+        elif term[0] == "i":
+            term = term[1]
+        else:
+            return term
+
+
+_NOT_ZERO = Fact(None, frozenset({0}))
+
+
+def join_facts(facts: dict[Expr, Fact], others: dict[Expr, Fact], not_zero: list[Expr]) -> bool:
+    """Keep what both sides say, and that some terms are not zero; whether that changed anything."""
+    changed = False
+    for term, fact in list(facts.items()):
+        theirs = others.get(term)
+        if theirs == fact:
+            continue
+        both = common(fact, theirs)
+        if both is None and term in not_zero:
+            both = _NOT_ZERO
+        if both is None:
+            del facts[term]
+            changed = True
+        elif both != fact:
+            facts[term] = both
+            changed = True
+    for term in not_zero:
+        facts.setdefault(term, _NOT_ZERO)
+    return changed
 
 
 def common(a: Fact, b: Fact | None) -> Fact | None:
@@ -66,6 +96,15 @@ def inside(address: Expr, place: Expr) -> bool:
     while address[0] in ("f", "i"):
         address = address[1]
     return address == place
+
+
+def within(address: Expr, place: Expr) -> bool:
+    """Whether an address is a place or a part of it."""
+    while address != place:
+        if address[0] not in ("f", "i"):
+            return False
+        address = address[1]
+    return True
 
 
 def loads(term: Expr, place: Expr) -> bool:

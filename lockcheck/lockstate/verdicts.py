@@ -20,6 +20,8 @@ class Context(msgspec.Struct, frozen=True):
     offered: (lock, mode) held by pointers whose class callers know: `write_lock(l)`.
     opaque: whether the requirement also hangs on conditions that callers cannot be asked about.
     looked_at: parameters whose objects conditions on the way look into.
+    alternatives: those of the guard that say that nothing else than a lock meets the requirement.
+    maybes: how many functions on the way make the call that leads there on some of their ways only.
     doubt: why the chain may not be possible, where something that is not followed decides that.
     part: the beginning of file names that the chain has committed to, of exclusive ones.
     """
@@ -33,6 +35,8 @@ class Context(msgspec.Struct, frozen=True):
     part: str = ""
     looked_at: frozenset[int] = frozenset()
     doubt: str = ""
+    maybes: int = 0
+    alternatives: tuple[Condition, ...] = ()
 
 
 class Verdict(Enum):
@@ -42,7 +46,7 @@ class Verdict(Enum):
     UNSHARED = "unshared"  # nobody else can see the object yet, or any more
     LIFTED = "lifted"  # the caller has to say
     BROKEN = "broken"  # no caller can mend it: wrong mode, or dropped here
-    UNDECIDED = "undecided"  # held in either mode, and data that we do not follow decides which
+    UNDECIDED = "undecided"  # see `why`
     INFEASIBLE = "infeasible"
 
 
@@ -51,7 +55,7 @@ class Judgement(NamedTuple):
 
     open_needs: those that callers may still meet. by_class: the lock that meets them was known by
     its class only. asserted: what it rests on when an assertion that control has passed says that
-    they are met.
+    they are met. why: what an undecided one hangs on; {name} is the function, {lock} the lock.
     """
 
     verdict: Verdict
@@ -59,6 +63,7 @@ class Judgement(NamedTuple):
     evidence: tuple[Evidence, ...] = ()
     by_class: bool = False
     asserted: Asserted | None = None
+    why: str = ""
 
 
 class Asserted(NamedTuple):

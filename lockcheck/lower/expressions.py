@@ -152,7 +152,11 @@ class ExpressionLowering(AddressLowering):
             old_place = self.temporary()
             self.store(old_place, old, INIT, node)
             old = ("l", old_place)
-        new = folding.binary(_INCREMENTS[op], old, ("k", 1))
+        step = _INCREMENTS[op]
+        if self.decls.type_kind(node.cursor) == K.TYPE_POINTER:
+            new = folding.element(old, ("k", 1 if step == "+" else -1))
+        else:
+            new = folding.binary(step, old, ("k", 1))
         self.store(address, new, UPDATE, node)
         return old if want_old else ("l", address)
 

@@ -39,6 +39,7 @@ class AddressLowering:
         self._names: set[str] = set()
         self._temporaries = 0
         self.static_initialisers: list[tuple[Expr, Expr]] = []
+        self.fixed: list[tuple[Expr, Expr]] = []  # members of constant objects
 
     # -- names ---------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from lockcheck.lower.cfg import Scope
 from lockcheck.lower.contracts import read_contracts
 from lockcheck.lower.decls import CLEANUP_MARK, Declarations, FunctionDecl
 from lockcheck.lower.expressions import ExpressionLowering
+from lockcheck.lower.fixed import fixed_members
 from lockcheck.lower.forloop import offset, semicolons
 from lockcheck.lower.initialisers import list_members
 from lockcheck.lower.lvalues import strip
@@ -383,7 +384,12 @@ class FunctionLowering(ExpressionLowering):
 
 
 def collect_static(lowering: ExpressionLowering, address: Expr, node: Node, ctype: Any) -> None:
-    """Static initialiser: keep the members that are functions or point to other objects."""
+    """Static initialiser: keep the members that are functions or point to other objects.
+
+    Of a constant object, keep all that its members hold.
+    """
+    if address[0] == "g" and lowering.lib.clang_isConstQualifiedType(ctype):
+        lowering.fixed.extend(fixed_members(lowering, address, node, ctype))
     while node.kind in (K.PAREN_EXPR, K.UNEXPOSED_EXPR, K.C_STYLE_CAST) and node.children:
         node = node.children[-1]
     if node.kind == K.INIT_LIST:

@@ -46,6 +46,7 @@ class UnitLowering:
         self._by_name: dict[str, Any] | None = None
         self._top: list[Any] = []
         self._initialisers: list[tuple[Expr, Expr]] = []
+        self._fixed: list[tuple[Expr, Expr]] = []
 
     def lower(self) -> UnitFacts:
         self._top = self._reader.children(self._parsed.cursor)
@@ -71,6 +72,7 @@ class UnitLowering:
             inlines=tuple(inlines),
             needs=tuple(self._needs),
             initialisers=tuple(self._initialisers),
+            fixed=tuple(self._fixed),
             records=self._decls.records,
             headers=self._parsed.headers,
             errors=self._parsed.errors,
@@ -99,6 +101,7 @@ class UnitLowering:
         )
         function = lowering.lower(self._reader.read(decl.definition))
         self._initialisers.extend(lowering.static_initialisers)
+        self._fixed.extend(lowering.fixed)
         return function
 
     def _static(self, cursor: Any) -> None:
@@ -115,6 +118,7 @@ class UnitLowering:
         address = self._decls.variable(cursor, "").address
         collect_static(lowering, address, tree.children[-1], lib.clang_getCursorType(cursor))
         self._initialisers.extend(lowering.static_initialisers)
+        self._fixed.extend(lowering.fixed)
 
     def _reach(self, decl: FunctionDecl) -> None:
         """A header function is referred to: lower it, once per run."""

@@ -67,6 +67,7 @@ class FunctionModel(msgspec.Struct, frozen=True):
     asserts: it is never to be reached: where control gets to it, an assertion of that name fails.
     zeroes: (argument, fields): what lies there is zero if the result is nonzero.
     finds: (argument, fields): it looks something up, and finds nothing if what lies there is zero.
+    constant: it returns the same all the time, for the task that runs.
     """
 
     acquires: tuple[LockEffect, ...] = ()
@@ -83,6 +84,7 @@ class FunctionModel(msgspec.Struct, frozen=True):
     asserts: str = ""
     zeroes: tuple[int, tuple[str, ...]] | None = None
     finds: tuple[int, tuple[str, ...]] | None = None
+    constant: bool = False
 
     @property
     def locks(self) -> bool:
@@ -153,7 +155,7 @@ _KEYS = frozenset(
     {
         "names", "acquire", "release", "downgrade", "sleeps", "allocates", "assigns", "writes",
         "reads", "called", "query", "asserts", "zero-when-true",
-        "finds-nothing-when-zero",
+        "finds-nothing-when-zero", "same-for",
     }
 )  # fmt: skip
 
@@ -247,6 +249,7 @@ def _function(entry: Node) -> FunctionModel:
         asserts="" if (asserts := entry.get("asserts")) is None else asserts.string(),
         zeroes=_zeroes(entry.get("zero-when-true")),
         finds=_zeroes(entry.get("finds-nothing-when-zero")),
+        constant=(same := entry.get("same-for")) is not None and same.one_of({"task"}) == "task",
     )
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from lockcheck.facts.ir import Expr, Function
 from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.doubts import ALTERNATIVE, reason_in
 from lockcheck.lockstate.needs import Need
 from lockcheck.lockstate.requirements import Checker
 from lockcheck.lockstate.solver import At
@@ -39,7 +40,6 @@ CONTRACTS = {
     "must_hold_shared": "__must_hold_shared",
     "releases": "__releases",
 }
-_LEFT_ENTERED = "it calls a function that takes or drops the lock on some of its ways out only"
 _CUT = "{}() has too many different lock states to follow them all"
 
 
@@ -91,8 +91,9 @@ class PromiseFinder:
         """All promises of the program, by function key."""
         for key in sorted(self._program.functions):
             function = self._program.functions[key]
-            yield from self._asserted(function)
-            yield from self._contracts(function)
+            if self._program.model(key) is None:  # else the model says what it does
+                yield from self._asserted(function)
+                yield from self._contracts(function)
 
     def _asserted(self, function: Function) -> Iterator[Promise]:
         ends: dict[tuple[int, str], list[int]] = defaultdict(list)
@@ -111,27 +112,33 @@ class PromiseFinder:
                 if model is not None and model.query is not None:
                     asking["c", number].add(call.event[1])
         for (loc, origin), numbers in sorted(ends.items()):
-            ats = [at for number in numbers for at in solved.calls.get(number, ())]
             asked: list[tuple[At | None, tuple[Need, ...]]] = []
-            for at in ats:
-                needs = self._needs(function, at.state, loc, asking)
-                if needs:
-                    asked.append((at, needs))
-            if ats and not asked:
+            reached = False
+            before = 0
+            for number in sorted(numbers):
+                own = {c for c, locs in asking.items() if loc in locs and before < c[1] <= number}
+                before = number
+                for at in solved.calls.get(number, ()):
+                    reached = True
+                    needs = self._needs(function, at.state, own, asking.keys() - own)
+                    if needs:
+                        asked.append((at, needs))
+            if reached and not asked:
                 continue  # it asks for no lock
             text = " or ".join(dict.fromkeys(n.text for _, needs in asked for n in needs))
             yield Promise(function.key, loc, origin, tuple(asked), text)
 
     def _needs(
-        self, function: Function, state: State, loc: int, asking: dict[Expr, set[int]]
+        self, function: Function, state: State, own: set[Expr], others: set[Expr]
     ) -> tuple[Need, ...]:
         """What the branch to a failed end says of locks, as needs of which one would do."""
         here: set[Expr] = set()
         elsewhere: set[Expr] = set()
-        for call, locs in asking.items():
-            term = state.env.get(call)
-            if term is not None and term[0] == "held":
-                (here if loc in locs else elsewhere).add(term)
+        for calls, terms in ((own, here), (others, elsewhere)):
+            for call in calls:
+                term = state.env.get(call)
+                if term is not None and term[0] == "held":
+                    terms.add(term)
         needs: list[Need] = []
         for term, fact in state.facts.items():
             if term[0] == "held" and (term in here or term not in elsewhere):
@@ -255,18 +262,21 @@ class AssertionAnalysis:
                 own.by_class = own.by_class or said.by_class
                 own.rely(said.asserted)
                 settled = checker.is_settled(promise.function)
+                others = self._alternatives(promise, at)
                 if said.verdict is Verdict.BROKEN and not settled:
                     name = promise.function.split("@", 1)[0]
                     own.unproved.append(Reason(Gap.BUDGET, _CUT.format(name)))
+                elif said.verdict is Verdict.BROKEN and others:
+                    own.unproved.append(Reason(Gap.CONDITION, ALTERNATIVE))
                 elif said.verdict is Verdict.UNDECIDED:
-                    own.unproved.append(Reason(Gap.CONDITION, _LEFT_ENTERED))
+                    own.unproved.append(reason_in(promise.function, said.why, said.evidence))
                 elif said.verdict is Verdict.BROKEN:
                     own.broken = True
                     own.needs = needs
                     own.evidence = said.evidence
                 if said.verdict is not Verdict.LIFTED:
                     continue
-                context = checker.context(promise.function, at, said.open_needs, None)
+                context = checker.context(promise.function, at, said.open_needs, None, others)
                 own.evidence = own.evidence or said.evidence
             own.needs = own.needs or needs
             if is_header:
@@ -277,6 +287,30 @@ class AssertionAnalysis:
             yield own.instance()
         for gathered in by_caller.values():
             yield gathered.instance()
+
+    def _alternatives(self, promise: Promise, at: At) -> frozenset[Expr]:
+        """What an assertion has looked at besides locks: each of it could have met it.
+
+        `rcu_dereference_check(task->cgroups, task->flags & PF_EXITING)`. A counter that is zero is
+        no such thing: that nobody holds a reference any more is known where it is so.
+        """
+        found: set[Expr] = set()
+        for _, terminator in self._program.functions[promise.function].blocks:
+            if terminator[0] == "br" and terminator[4] == promise.loc:
+                term = at.state.evaluate(terminator[1])
+                while term[0] == "o1" and term[1] == "!":
+                    term = term[2]
+                if term[0] in ("k", "held") or self._counts(term):
+                    continue
+                if at.state.decide(term) is not None:
+                    found.add(term)
+        return frozenset(found)
+
+    def _counts(self, term: Expr) -> bool:
+        """Whether a value is computed from a counter of references."""
+        if term[0] == "l" and term[1][0] == "f":
+            return self._program.effects.is_counter(term[1][2])
+        return any(self._counts(part) for part in term[1:] if type(part) is tuple and part)
 
     def _take(
         self, checker: Checker, gathered: _Gathered, context: Context, below: tuple[Edge, ...]

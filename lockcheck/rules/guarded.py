@@ -19,6 +19,7 @@ from lockcheck.findings.model import (
     StepKind,
 )
 from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.doubts import reason_in
 from lockcheck.lockstate.needs import Need
 from lockcheck.lockstate.requirements import Checker
 from lockcheck.lockstate.terms import strip_lock
@@ -234,6 +235,9 @@ class _GuardedCheck:
         said = checker.judge(access.function, access.at.state, needs, access.base)
         if said.verdict is Verdict.BROKEN:
             return Obligation(access, locks, (), True, said.evidence, (), False)
+        if said.verdict is Verdict.UNDECIDED:
+            why = (reason_in(access.function, said.why, said.evidence),)
+            return Obligation(access, locks, (), False, said.evidence, why, False)
         if said.verdict is not Verdict.LIFTED:
             held = said.verdict is Verdict.HELD
             relied = frozenset((said.asserted,)) if said.asserted else frozenset()

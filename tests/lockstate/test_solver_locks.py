@@ -579,7 +579,6 @@ def test_store_through_the_pointer_of_a_condition(tmp_path: Path) -> None:
     assert seen == {1: {RW, NOTHING}, 2: {RW, NOTHING}}
 
 
-@pytest.mark.xfail(strict=True, reason="UNSOUND: stores by a callee keep facts")
 def test_store_by_a_callee_ends_what_was_known(tmp_path: Path) -> None:
     seen = held_in(
         tmp_path,

@@ -302,7 +302,7 @@ def state_of(steps: list[Any]) -> State:
             if state.decide(term) is None:
                 state.assume(term, other)
         elif name == "escape":
-            state.escape(place)
+            state.escape(place, None)
         else:
             state.downgrade(place, loc)
     return state
@@ -332,7 +332,7 @@ def test_copies_are_independent(state: State, steps: list[Any]) -> None:
         elif name == "assume":
             other.assume(other.evaluate(place), value)
         elif name == "escape":
-            other.escape(place)
+            other.escape(place, None)
     other.stored |= 8
     other.marks |= {"x"}
     other.shared |= {("c", 9)}

@@ -228,7 +228,7 @@ OWNER: Expr = ("f", ("l", ("f", P, "kvm.apic")), "apic.owner")
 
 def memory(folder: Path, *through: str) -> Memory:
     found = analysis(folder, "int f(void) { return 0; }")
-    return Memory(found.program.effects, [("apic.owner", through)])
+    return Memory(found.program.effects, [("apic.owner", through)], {})
 
 
 def test_a_pointer_leads_back_to_where_its_object_came_from(tmp_path: Path) -> None:
