@@ -254,7 +254,7 @@ class Analysis:
         stores = tuple(
             (address, value)
             for address, value in state.stores.items()
-            if object_root(address)[0] == "p" and is_entry_term(value)
+            if object_root(address)[0] == "p" and self.is_entry_value(state, value)
         )
         return Exit(
             self.entry_guard(state), acquired, released, result, truth, fields, unsure, stores

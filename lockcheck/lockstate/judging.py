@@ -15,15 +15,8 @@ from lockcheck.models.loader import WRITE
 class Judge:
     """Judges needs where they arise, and at the calls that lead there."""
 
-    def __init__(
-        self, analysis: Analysis, unshared: Unshared, trusting: bool, believing: bool
-    ) -> None:
-        """What is taken for true.
-
-        trusting: see lockcheck.lockstate.entries.Entries; it believes every drop.
-        believing: assertions that control has passed hold.
-        """
-        self._trusting = trusting
+    def __init__(self, analysis: Analysis, unshared: Unshared, believing: bool) -> None:
+        """`believing`: assertions that control has passed hold."""
         self._believing = believing
         self._analysis = analysis
         self._are_apart = analysis.are_apart
@@ -40,6 +33,7 @@ class Judge:
         open_needs: list[Need] = []
         evidence: list[Evidence] = []
         unsure: list[Evidence] = []
+        why = _LEFT_ENTERED
         by_class = False
         relied: Asserted | None = None
         for need in needs:
@@ -67,8 +61,10 @@ class Judge:
             if match is not None and not fits(match.held.mode, need.mode):
                 evidence.append(Evidence(need, match.held, False, function))
                 continue
-            if match is None and (why := _obscure(state, need)):
-                return Judgement(Verdict.UNDECIDED, evidence=(_nowhere(need, function),), why=why)
+            if match is None and (obscure := _obscure(state, need)):
+                unsure.append(Evidence(need, Held("", 0), False, function))
+                why = obscure
+                continue
             if match is None and self._believing:
                 match = asserted(state, need, self._are_apart)
                 if match is not None:
@@ -97,7 +93,7 @@ class Judge:
         if by_class:
             return Judgement(Verdict.HELD, by_class=True, asserted=relied)
         if unsure:
-            return Judgement(Verdict.UNDECIDED, evidence=tuple(unsure), why=_LEFT_ENTERED)
+            return Judgement(Verdict.UNDECIDED, evidence=tuple(unsure), why=why)
         if not open_needs:
             return Judgement(Verdict.BROKEN, (), tuple(evidence))
         return Judgement(Verdict.LIFTED, tuple(open_needs), tuple(evidence))
@@ -234,7 +230,3 @@ def _with_denied(state: State, need: Need) -> Need:
     if len(denied) == len(need.denied):
         return need
     return msgspec.structs.replace(need, denied=tuple(sorted(denied)))
-
-
-def _nowhere(need: Need, function: str) -> Evidence:
-    return Evidence(need, Held("", 0), False, function)

@@ -67,13 +67,13 @@ class Checker:
         trusting: bool = True,
         believing: bool = True,
     ) -> None:
-        """`trusting` and `believing`: see lockcheck.lockstate.judging.Judge."""
+        """`trusting`: see Entries; `believing`: see lockcheck.lockstate.judging.Judge."""
         self._analysis = analysis
         self._program = analysis.program
         self._entries = Entries(analysis.program, trusting)
         self._trusting = trusting
         self._unshared = unshared
-        self._judge = Judge(analysis, unshared, trusting, believing)
+        self._judge = Judge(analysis, unshared, believing)
         self.judge = self._judge.judge
         self._views: dict[int, CallView] = {}  # by the identity of states that the analysis keeps
         self._looked_at = LookedAt(analysis)

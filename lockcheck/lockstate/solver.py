@@ -295,7 +295,7 @@ class Solver:
                         observe(event, At(current.copy(), (address, value)))
                     self._share(current, address, value)
                     current.assign(address, value)
-                    if root(address)[0] != "v" or address[0] == "l":
+                    if not is_local(address):
                         current.remember(address, UNKNOWN if event[4] & ONCE else value)
                     name = stored_field(address)
                     if name is not None and not is_local(address):
@@ -358,12 +358,13 @@ class Solver:
         else:
             ways = self._indirect(number, state, args, result, loc)
         escaped = {root(arg) for arg in args if arg[0] in ("v", "f", "i")}
+        stored = self._stored_by(number) if escaped else None
         for outcome, exit_ in ways:
             if outcome.stores:
                 self._forget_given(outcome, number, args)
             for place in escaped:
                 if place[0] == "v":
-                    outcome.escape(place, self._stored_by(number))
+                    outcome.escape(place, stored)
             if exit_ is not None and exit_.stores:
                 self._transfer.apply_stores(exit_, outcome, args)
         return [outcome for outcome, _ in ways]
@@ -382,7 +383,7 @@ class Solver:
         """Places that a call may store to, other than by the fields that are known of it."""
         effects = self._oracle.memory.effects
         targets = self._oracle.targets(self._function.key, number)
-        unknown = not all(effects.knows(target) for target in targets)
+        unknown = not targets or not all(effects.knows(target) for target in targets)
         for arg in args:
             if arg[0] in ("f", "i") or unknown:
                 state.forget_stores(0, under=arg)
