@@ -17,6 +17,7 @@ from typing import NamedTuple
 from lockcheck.callgraph.effects import keeps_zero, stored_field
 from lockcheck.facts.folding import is_local
 from lockcheck.facts.ir import ONCE, UNKNOWN, Event, Expr, Function
+from lockcheck.lockstate.flags import live_flags
 from lockcheck.lockstate.state import Since, State
 from lockcheck.lockstate.summary import Exit
 from lockcheck.lockstate.terms import (
@@ -31,6 +32,7 @@ from lockcheck.models.loader import (
 )
 
 MAX_STATES = 32  # lock states kept apart in one block
+_BY_FLAGS = 8  # states in one block up to which flags keep them apart, too
 _FORKS = 8  # states inside of a block that are kept apart without a look at what they hold
 _UNTOUCHED: Since = (0, frozenset())
 MAX_STEPS = 6000  # states walked through blocks in one function
@@ -103,6 +105,7 @@ class Solver:
         self._oracle = oracle
         self._transfer = Transfer(oracle)
         self._settled = True
+        self._flags = live_flags(function)
         self._is_query_helper = oracle.is_query_helper(function)
         self._asserting = frozenset(
             index
@@ -195,6 +198,9 @@ class Solver:
         if self._is_query_helper or block in self._asserting:
             # What the state knows of locks decides here, so it is not merged away.
             key = (key, frozenset((t, f) for t, f in state.facts.items() if t[0] == "held"))
+        flags = self._flags.get(block)
+        if flags and len(states) < _BY_FLAGS:
+            key = (key, *(state.truth_of(flag) for flag in flags))
         known = states.get(key)
         if known is None:
             if len(states) >= MAX_STATES:

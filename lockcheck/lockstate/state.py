@@ -342,6 +342,11 @@ class State(Stores):
             return True
         return None
 
+    def truth_of(self, place: Expr) -> bool | None:
+        """Whether a local is true, if this state knows."""
+        value = self.env.get(place)
+        return None if value is None else self.decide(value)
+
     def _is_one_of(self, term: Expr, numbers: tuple[int, ...]) -> bool | None:
         if term[0] == "k":
             return term[1] in numbers
@@ -406,7 +411,10 @@ class State(Stores):
             if test is not None:
                 return ("ite", test, mine, theirs)
             test = _telling(other, self)
-            return phi if test is None else ("ite", test, theirs, mine)
+            if test is not None:
+                return ("ite", test, theirs, mine)
+        if self.decide(mine) is False and other.decide(theirs) is False:
+            return ("k", 0)
         moved = same_array(mine, theirs)
         return phi if moved is None else moved
 

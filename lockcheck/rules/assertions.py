@@ -295,9 +295,11 @@ class AssertionAnalysis:
         no such thing: that nobody holds a reference any more is known where it is so.
         """
         found: set[Expr] = set()
+        unpinned = at.state.copy()
+        unpinned.facts = {}  # else the failed condition is the constant that it was found to be
         for _, terminator in self._program.functions[promise.function].blocks:
             if terminator[0] == "br" and terminator[4] == promise.loc:
-                term = at.state.evaluate(terminator[1])
+                term = unpinned.evaluate(terminator[1])
                 while term[0] == "o1" and term[1] == "!":
                     term = term[2]
                 if term[0] in ("k", "held") or self._counts(term):
