@@ -10,11 +10,13 @@ import msgspec
 from lockcheck.callgraph.effects import stored_field
 from lockcheck.callgraph.program import Program
 from lockcheck.facts.folding import is_local
-from lockcheck.facts.ir import UNKNOWN, Expr, Function
+from lockcheck.facts.ir import UNKNOWN, Event, Expr, Function
+from lockcheck.lockstate.asked_if import asked_if
 from lockcheck.lockstate.balance import settle
 from lockcheck.lockstate.flow import certain_calls
 from lockcheck.lockstate.freshness import Freshness
 from lockcheck.lockstate.guards import guard, held_conditions
+from lockcheck.lockstate.locksets import Held
 from lockcheck.lockstate.memory import Memory
 from lockcheck.lockstate.solver import At, Return, Solved, Solver
 from lockcheck.lockstate.state import Fact, State
@@ -28,6 +30,7 @@ from lockcheck.lockstate.terms import (
     surely_different,
 )
 from lockcheck.lockstate.transfer import Oracle
+from lockcheck.lockstate.values import reads_memory
 from lockcheck.models.loader import FunctionModel
 
 MAX_EXITS = 8  # ways of leaving a function that its callers tell apart
@@ -67,6 +70,8 @@ class Analysis:
         self._recursions = 0  # how often a summary was asked for while it was made
         self._reads: dict[Expr, int] = {}  # term → fields that it is loaded from
         self._certain: dict[str, frozenset[int]] = {}
+        self._assertions: dict[str, bool] = {}
+        self._asked_if: dict[tuple[str, int], tuple[Expr, ...]] = {}
         self._helpers: dict[str, bool] = {}
         self._pure: dict[str, bool] = {}
         self.unsettled: set[str] = set()
@@ -130,9 +135,77 @@ class Analysis:
             self._pure[key] = known
         return known
 
+    def asked_if(self, at: At, key: str, loc: int) -> frozenset[Expr]:
+        """The values, as a state has them, that decide whether an assertion is made.
+
+        Those of parameters are left out: what callers pass decides them.
+        """
+        known = self._asked_if.get((key, loc))
+        if known is None:
+            known = asked_if(self.function(key), loc, self._only_looks)
+            self._asked_if[key, loc] = known
+        if not known:
+            return frozenset()
+        state = at.state.copy()
+        state.facts = {}  # else a condition that was found to hold is a constant
+        found: set[Expr] = set()
+        for value in known:
+            term = state.evaluate(value)
+            while term[0] == "o1" and term[1] == "!":
+                term = term[2]
+            if at.state.decide(term) is not None and (
+                not is_entry_term(term) or reads_memory(term)
+            ):
+                found.add(term)
+        return frozenset(found)
+
+    def _only_looks(self, event: Event) -> bool:
+        if event[0] == "C":
+            callee = event[3]
+            return bool(callee[0] == "fn") and (
+                self._asserts(callee[1]) or self._asks(callee[1]) or self.is_pure(callee[1])
+            )
+        return bool(event[0] == "R" or event[2][0] == "v")
+
     def _direct_callees(self, function: Function) -> Iterator[str]:
         for call in self.program.calls.get(function.key, {}).values():
             yield from call.targets
+
+    def only_asserts(self, key: str) -> bool:
+        """Whether a function is a helper that makes an assertion, and does nothing else."""
+        known = self._assertions.get(key)
+        if known is None:
+            blocks = self.function(key).blocks
+            known = (
+                self._makes_assertion(self.function(key))
+                and all(self._only_looks(event) for events, _ in blocks for event in events)
+                and not any(end[0] == "ret" and end[1] is not None for _, end in blocks)
+            )
+            self._assertions[key] = known
+        return known
+
+    def _makes_assertion(self, function: Function) -> bool:
+        return (
+            len(function.blocks) <= _SMALL
+            and not function.loops
+            and any(self._asserts(target) for target in self._direct_callees(function))
+        )
+
+    def _asserted_by(self, function: Function, solved: Solved) -> tuple[Condition, ...]:
+        """What is held when a small function returns, because it asserts that."""
+        if not solved.returns or not self._makes_assertion(function):
+            return ()
+        held = [set(held_conditions(returned.state)) for returned in solved.returns]
+        return tuple(
+            sorted(
+                (
+                    condition
+                    for condition in set.intersection(*held)
+                    if condition.value == ("k", 1) and condition.term[1][0] != "section"
+                ),
+                key=repr,
+            )
+        )
 
     def _asserts(self, key: str) -> bool:
         model = self.program.model(key)
@@ -218,9 +291,14 @@ class Analysis:
         found = settle(_told_by_null(tuple(exits.values())))
         if not any(exit_.has_effect for exit_ in found) and not (asks and len(found) > 1):
             only = reduce(join, found) if found else None
-            if only is None or (only.result is None and not only.fields and not only.stores):
+            if only is None:
                 return NO_SUMMARY
-            return Summary((Exit((), (), (), only.result, None, only.fields, (), only.stores),))
+            held = self._asserted_by(function, solved)
+            if only.result is None and not (only.fields or only.stores or held):
+                return NO_SUMMARY
+            return Summary((Exit(held, (), (), only.result, None, only.fields, (), only.stores),))
+        if len(found) > MAX_EXITS:
+            found = _whatever_they_return(found)
         if len(found) > MAX_EXITS:
             # UNSOUND: too many ways to leave; those that change least are kept.
             self.unsettled.add(function.key)
@@ -229,12 +307,8 @@ class Analysis:
 
     def _exit(self, returned: Return) -> Exit:
         state, value = returned.state, returned.value
-        acquired = tuple(
-            sorted(((_entry_lock(t), h.mode) for t, h in state.held.items()), key=repr)
-        )
-        released = tuple(
-            sorted(((_entry_lock(t), h.mode) for t, h in state.dropped.items()), key=repr)
-        )
+        acquired = _effects(state.held)
+        released = _effects(state.dropped)
         fields = _fields(returned)
         if fields:
             value = None  # a struct by value: what counts is its members
@@ -292,11 +366,34 @@ class Analysis:
         return guard(state, lambda term, fact: self.is_entry_value(state, term, fact))
 
 
+def _effects(locks: dict[Expr, Held]) -> tuple[tuple[Expr, str], ...]:
+    """What a call takes, or drops, in entry terms; a section as often as it does."""
+    return tuple(
+        sorted(
+            (
+                (_entry_lock(term), held.mode)
+                for term, held in locks.items()
+                for _ in range(held.depth if term[0] == "section" else 1)
+            ),
+            key=repr,
+        )
+    )
+
+
 def _entry_lock(term: Expr) -> Expr:
     """A lock term that callers understand: itself, or its class when the instance is unknown."""
     if is_entry_term(term):
         return term
     return ("class", lock_class(term) or "an unknown lock")
+
+
+def _whatever_they_return(exits: tuple[Exit, ...]) -> tuple[Exit, ...]:
+    """Exits that do the same to locks as one, so that fewer are left."""
+    kept: dict[object, Exit] = {}
+    for exit_ in exits:
+        known = kept.get((exit_.acquired, exit_.released))
+        kept[exit_.acquired, exit_.released] = exit_ if known is None else join(known, exit_)
+    return tuple(kept.values())
 
 
 def _told_by_null(exits: tuple[Exit, ...]) -> tuple[Exit, ...]:

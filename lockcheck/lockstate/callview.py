@@ -5,6 +5,7 @@ The same conditions and needs come up from many contexts: each is looked at once
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
@@ -77,6 +78,13 @@ class CallView:
             return False
         return self._at.state.decide(("o", "==", term, condition.value)) == condition.equal
 
+    def told(self, values: frozenset[Expr]) -> tuple[tuple[Condition, ...], frozenset[Expr]]:
+        """The conditions of the guard that are about some values, and the values that none is."""
+        if not values:
+            return (), values
+        known = tuple(c for c in self.guard if values & set(parts(c.term)))
+        return known, values - {part for c in known for part in parts(c.term)}
+
     def keeps(self, condition: Condition) -> bool:
         """Whether a callee's condition is known to hold here, or callers can be asked about it."""
         return self.confirms(condition) or isinstance(self.lift(condition), Condition)
@@ -88,10 +96,19 @@ class CallView:
         state = self._at.state
         truth = state.decide(("o", "==", term, condition.value))
         if truth is None:
+            if condition.equal and self._is_never(term, condition.value):
+                return False
             if self._analysis.is_entry_value(state, term):
                 return Condition(term, condition.value, condition.equal)
             return None
         return None if truth == condition.equal else False
+
+    def _is_never(self, term: Expr, value: Expr) -> bool:
+        """Whether a pointer comes from a field that a function is stored in nowhere."""
+        if value[0] != "fn" or term[0] != "l" or term[1][0] != "f":
+            return False
+        functions = self._analysis.program.callbacks(term[1][2])
+        return bool(functions) and value[1] not in functions
 
     def rename(self, need: Need) -> Need:
         """A callee's need in this function's terms."""
@@ -132,3 +149,12 @@ def parameter_object(datum: Expr | None) -> Expr | None:
         return None
     place = object_root(datum)
     return place if place[0] == "p" else None
+
+
+def parts(term: Expr) -> Iterator[Expr]:
+    """A value and what it is computed from."""
+    yield term
+    if term[0] in ("o", "o1", "ite"):
+        for part in term[1:]:
+            if type(part) is tuple:
+                yield from parts(part)

@@ -1,8 +1,8 @@
 """Locals that remember which way was taken: `ok = false; goto out;` … `if (ok)`.
 
 States that agree in their locks are merged (ADR 6), and what such a local says of the way goes with
-them. Between the store of a constant and the last test, states that the local tells apart are kept
-apart (ADR 20).
+them. From where its value is known to its last test, states that it tells apart are kept apart
+(ADR 20).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ Flags = tuple[Expr, ...]
 def live_flags(function: Function) -> dict[int, Flags]:
     """For each block the flags that may still be tested from its beginning on, as addresses.
 
-    A flag is a local that is set to a constant in one place, to something else in another, and
-    tested by itself or against a constant. Blocks without any are left out.
+    A flag is a local that is tested by itself or against a constant, and tested again, or set to a
+    constant in one place and to something else in another. Blocks without any are left out.
     """
     flags = _flags(function)
     if not flags:
@@ -30,7 +30,7 @@ def live_flags(function: Function) -> dict[int, Flags]:
         stores = {event[2] for event in events if event[0] == "S"} & flags
         if stores:
             written[block] = stores
-        tested = _tested(terminator)
+        tested = tested_local(terminator)
         if tested in flags:
             read[block] = {tested}
         for successor in successors(terminator):
@@ -46,20 +46,7 @@ def live_flags(function: Function) -> dict[int, Flags]:
     return {block: tuple(sorted(found)) for block, found in live.items() if found}
 
 
-def _flags(function: Function) -> set[Expr]:
-    tested = {_tested(terminator) for _, terminator in function.blocks}
-    stores: Counter[Expr] = Counter()
-    constant: set[Expr] = set()
-    for events, _ in function.blocks:
-        for event in events:
-            if event[0] == "S" and event[2] in tested:
-                stores[event[2]] += 1
-                if event[3][0] == "k":
-                    constant.add(event[2])
-    return {flag for flag in constant if stores[flag] > 1}
-
-
-def _tested(terminator: Terminator) -> Expr | None:
+def tested_local(terminator: Terminator) -> Expr | None:
     """The local that a branch asks for, if it asks for nothing else."""
     if terminator[0] != "br":
         return None
@@ -68,7 +55,24 @@ def _tested(terminator: Terminator) -> Expr | None:
         value = value[2]
     if value[0] == "o" and value[1] in ("==", "!="):
         one, other = value[2], value[3]
-        value = other if one[0] == "k" else one
         if "k" not in (one[0], other[0]):
             return None
+        value = other if one[0] == "k" else one
     return value[1] if value[0] == "l" and value[1][0] == "v" else None
+
+
+def _flags(function: Function) -> set[Expr]:
+    tests = Counter(
+        local
+        for _, terminator in function.blocks
+        if (local := tested_local(terminator)) is not None
+    )
+    stores: Counter[Expr] = Counter()
+    constant: set[Expr] = set()
+    for events, _ in function.blocks:
+        for event in events:
+            if event[0] == "S" and event[2] in tests:
+                stores[event[2]] += 1
+                if event[3][0] == "k":
+                    constant.add(event[2])
+    return {flag for flag, n in tests.items() if n > 1 or (flag in constant and stores[flag] > 1)}

@@ -105,7 +105,11 @@ class Lockset:
             return
         dropped = self.dropped.get(term)
         if dropped is not None and dropped.mode == mode:
-            del self.dropped[term]  # dropped and retaken: held by the caller again
+            # Dropped and retaken: held by the caller again.
+            if dropped.depth > 1:
+                self.dropped[term] = dropped._replace(depth=dropped.depth - 1)
+            else:
+                del self.dropped[term]
             return
         held = self.held.get(term)
         if held is not None and held.mode == mode:
@@ -119,8 +123,11 @@ class Lockset:
         if found is None:
             if unsure:
                 self.ended = {**self.ended, term: Held(mode, loc)}
-            else:
-                self.dropped[term] = Held(mode, loc)
+                return
+            before = self.dropped.get(term)
+            again = before is not None and before.mode == mode and term[0] == "section"
+            depth = min(before.depth + 1, _MAX_DEPTH) if before is not None and again else 1
+            self.dropped[term] = Held(mode, loc, depth)
             return
         held = self.held[found]
         if held.depth > 1:

@@ -8,7 +8,6 @@ comes from outside. Guards travel along: a caller that contradicts one is not a 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 
 import msgspec
 
@@ -96,8 +95,7 @@ class Checker:
         alternatives: values, other than of locks, of which one could meet the requirement.
         """
         view = CallView(self._analysis, at)
-        known = tuple(c for c in view.guard if alternatives & set(_parts(c.term)))
-        unknown = alternatives - {part for c in known for part in _parts(c.term)}
+        known, unknown = view.told(alternatives)
         return Context(
             function,
             tuple(at_entry(need) for need in needs),
@@ -267,7 +265,8 @@ class Checker:
             return Judgement(Verdict.HELD), None
         said = self._judge.judge(site.caller, at.state, needs, datum)
         open_needs = said.open_needs
-        left = not all(map(view.confirms, context.alternatives))
+        chosen, unknown = view.told(self._chosen_by(context, site, at))
+        left = bool(chosen or unknown) or not all(map(view.confirms, context.alternatives))
         if said.verdict is Verdict.BROKEN and left:
             why = ALTERNATIVE
             return Judgement(Verdict.UNDECIDED, evidence=said.evidence, why=why), None
@@ -285,15 +284,26 @@ class Checker:
             context.opaque or view.opaque,
             context.part or self.part(site.caller),
             through_call(context.looked_at, at) | self._looked_at_here(site, at),
-            context.doubt or ("" if all(map(view.keeps, context.alternatives)) else ALTERNATIVE),
+            context.doubt
+            or (ALTERNATIVE if unknown or not all(map(view.keeps, context.alternatives)) else ""),
             self._maybes(context, site),
-            tuple(c for a in context.alternatives if isinstance(c := view.lift(a), Condition)),
+            (
+                *chosen,
+                *(c for a in context.alternatives if isinstance(c := view.lift(a), Condition)),
+            ),
         )
         if said.verdict is Verdict.BROKEN:
             if self._is_met_above(above):
                 return said, None
             return Judgement(Verdict.LIFTED), above
         return said, above
+
+    def _chosen_by(self, context: Context, site: CallSite, at: At) -> frozenset[Expr]:
+        """The values that decide whether a helper is called that does nothing but assert."""
+        absent = any(need.absent for need in context.needs)
+        if absent or not self._analysis.only_asserts(context.function):
+            return frozenset()
+        return self._analysis.asked_if(at, site.caller, site.loc)
 
     # -- the whole way up ----------------------------------------------------------------------
 
@@ -420,15 +430,6 @@ class Checker:
         path = [*below, *path]
         evidence = tuple(e for edge in path for e in edge.evidence)
         return Violation(tuple(path), (*(False for _ in below), *siblings), evidence, entry)
-
-
-def _parts(term: Expr) -> Iterator[Expr]:
-    """A value and what it is computed from."""
-    yield term
-    if term[0] in ("o", "o1", "ite"):
-        for part in term[1:]:
-            if type(part) is tuple:
-                yield from _parts(part)
 
 
 _INFEASIBLE = Judgement(Verdict.INFEASIBLE)

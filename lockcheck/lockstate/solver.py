@@ -17,7 +17,7 @@ from typing import NamedTuple
 from lockcheck.callgraph.effects import keeps_zero, stored_field
 from lockcheck.facts.folding import is_local
 from lockcheck.facts.ir import ONCE, UNKNOWN, Event, Expr, Function
-from lockcheck.lockstate.flags import live_flags
+from lockcheck.lockstate.flags import live_flags, tested_local
 from lockcheck.lockstate.state import Since, State
 from lockcheck.lockstate.summary import Exit
 from lockcheck.lockstate.terms import (
@@ -227,6 +227,12 @@ class Solver:
             other = state.copy()
             state.assume(term, True)
             other.assume(term, False)
+            local = tested_local(terminator)
+            if local is not None:
+                if local in self._flags.get(if_true, ()):
+                    state.pin(local)
+                if local in self._flags.get(if_false, ()):
+                    other.pin(local)
             return [(if_true, state), (if_false, other)]
         if kind == "sw":
             return self._switch(terminator, state)

@@ -18,9 +18,10 @@ from lockcheck.lockstate.values import (
     inside,
     join_facts,
     loads,
-    never_zero,
+    reads_memory,
     same_array,
     says_more,
+    telling,
 )
 
 __all__ = ["Fact", "Held", "Since", "State"]
@@ -148,7 +149,7 @@ class State(Stores):
         """What must agree for two states to be merged (property simulation, Das et al. 2002)."""
         return (
             frozenset((term, h.mode, h.depth) for term, h in self.held.items()),
-            frozenset((term, h.mode) for term, h in self.dropped.items()),
+            frozenset((term, h.mode, h.depth) for term, h in self.dropped.items()),
             self.marks,
         )
 
@@ -273,6 +274,8 @@ class State(Stores):
 
         fields: those of its members that may have been stored to, None for any.
         """
+        if fields == 0:
+            return
         for key in [key for key in self.env if inside(key, place)]:
             if fields is None or key == place or (self.fields_of(key) or 0) & fields:
                 del self.env[key]
@@ -347,6 +350,15 @@ class State(Stores):
         value = self.env.get(place)
         return None if value is None else self.decide(value)
 
+    def pin(self, place: Expr) -> None:
+        """Keep what a branch has said of a local, whatever is stored to what it came from."""
+        value = self.env.get(place)
+        if value is None or not is_boolean(value) or not reads_memory(value):
+            return
+        truth = self.decide(value)
+        if truth is not None:
+            self.env[place] = ("k", int(truth))
+
     def _is_one_of(self, term: Expr, numbers: tuple[int, ...]) -> bool | None:
         if term[0] == "k":
             return term[1] in numbers
@@ -407,10 +419,10 @@ class State(Stores):
         if mine == theirs or _covers(mine, theirs, other):
             return mine
         if mine[0] in ("k", "g") and theirs[0] in ("k", "g"):
-            test = _telling(self, other)
+            test = telling(self.facts, other.facts)
             if test is not None:
                 return ("ite", test, mine, theirs)
-            test = _telling(other, self)
+            test = telling(other.facts, self.facts)
             if test is not None:
                 return ("ite", test, theirs, mine)
         if self.decide(mine) is False and other.decide(theirs) is False:
@@ -476,17 +488,6 @@ class State(Stores):
                 env[address] = joined
                 changed = True
         return join_facts(self.facts, other.facts, never_null) or changed
-
-
-def _telling(one: State, other: State) -> Expr | None:
-    """An entry value that is nonzero in one state and zero in the other, if there is one."""
-    for term, fact in one.facts.items():
-        theirs = other.facts.get(term)
-        if theirs is None or theirs.equal != 0 or not never_zero(fact):
-            continue
-        if is_entry_term(term):
-            return term
-    return None
 
 
 def _covers(value: Expr, theirs: Expr, other: State) -> bool:

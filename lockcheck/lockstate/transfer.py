@@ -70,6 +70,10 @@ class Transfer:
     def lock_term(self, term: Expr) -> Expr:
         term = strip_lock(term, self._lock_records)
         if term[0] == "g":
+            # A static variable that a model names goes by that name, without its file.
+            name = term[1].partition("@")[0]
+            if name in self._oracle.models.globals:
+                return ("g", name)
             return self._oracle.models.aliases.get(term[1], term)
         return term
 

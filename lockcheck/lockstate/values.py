@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from lockcheck.facts.folding import binary, negate, unary
 from lockcheck.facts.ir import UNKNOWN, Expr
-from lockcheck.lockstate.terms import container, field
+from lockcheck.lockstate.terms import container, field, is_entry_term
 
 
 class Fact(NamedTuple):
@@ -118,6 +118,13 @@ def loads(term: Expr, place: Expr) -> bool:
     return any(type(part) is tuple and part and loads(part, place) for part in term[1:])
 
 
+def reads_memory(term: Expr) -> bool:
+    """Whether a value is computed from what was loaded."""
+    return term[0] == "l" or any(
+        reads_memory(part) for part in term[1:] if type(part) is tuple and part
+    )
+
+
 def compose(expr: Expr, evaluate: Callable[[Expr], Expr]) -> Expr:
     """One level of a composite expression with its parts evaluated."""
     head = expr[0]
@@ -132,3 +139,14 @@ def compose(expr: Expr, evaluate: Callable[[Expr], Expr]) -> Expr:
         return binary(expr[1], evaluate(expr[2]), evaluate(expr[3]))
     operand = evaluate(expr[2])
     return negate(operand) if expr[1] == "!" else unary(expr[1], operand)
+
+
+def telling(one: dict[Expr, Fact], other: dict[Expr, Fact]) -> Expr | None:
+    """An entry value that is nonzero in one state and zero in the other, if there is one."""
+    for term, fact in one.items():
+        theirs = other.get(term)
+        if theirs is None or theirs.equal != 0 or not never_zero(fact):
+            continue
+        if is_entry_term(term):
+            return term
+    return None

@@ -128,6 +128,7 @@ class Models(msgspec.Struct, frozen=True):
     back_pointers: (field, fields): what a field points to is where its object was reached from.
     exclusive: sets of file name beginnings of which only one is in use.
     counters: fields whose stores do not make a branch's outcome stale (see callgraph.effects).
+    globals: variables that functions take or drop.
     """
 
     functions: dict[str, FunctionModel]
@@ -140,6 +141,7 @@ class Models(msgspec.Struct, frozen=True):
     counters: frozenset[str] = frozenset()
     back_pointers: tuple[tuple[str, tuple[str, ...]], ...] = ()
     exclusive: tuple[tuple[str, ...], ...] = ()
+    globals: frozenset[str] = frozenset()
 
     def section(self, name: str) -> Expr:
         """The term of a section."""
@@ -222,6 +224,12 @@ def load_models() -> Models:
         frozenset(counters),
         tuple(back),
         tuple(exclusive),
+        frozenset(
+            effect.lock[1]
+            for model in functions.values()
+            for effect in (*model.acquires, *model.releases)
+            if effect.lock is not None and effect.lock[0] == "g"
+        ),
     )
 
 

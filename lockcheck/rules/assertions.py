@@ -306,7 +306,9 @@ class AssertionAnalysis:
                     continue
                 if at.state.decide(term) is not None:
                     found.add(term)
-        return frozenset(found)
+        if any(need.absent for _, needs in promise.asked for need in needs):
+            return frozenset(found)  # `might_sleep_if(…)` says when it sleeps: callers choose that
+        return frozenset(found) | self._analysis.asked_if(at, promise.function, promise.loc)
 
     def _counts(self, term: Expr) -> bool:
         """Whether a value is computed from a counter of references."""

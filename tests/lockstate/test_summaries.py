@@ -292,9 +292,6 @@ def test_guards_in_a_loop(tmp_path: Path) -> None:
     assert seen == {1: {RW}, 2: {RW}, 3: {NOTHING}}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="IMPRECISE: a local given to a function that was read is unknown afterwards"
-)
 def test_scoped_guard(tmp_path: Path) -> None:
     seen = guarded(
         tmp_path,
