@@ -11,7 +11,7 @@ import hashlib
 import marshal
 import sqlite3
 import sys
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Set
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,14 @@ class FileHashes:
             known = "" if content is None else hashlib.blake2b(content, digest_size=16).hexdigest()
             self._known[path] = known
         return known
+
+    def note(self, path: str, content: str) -> None:
+        """Take a file's hash as known."""
+        self._known.setdefault(path, content)
+
+    def items(self) -> Set[tuple[str, str]]:
+        """(path, hash) of all files that were asked for."""
+        return self._known.items()
 
 
 def unit_key(parts: Iterable[str]) -> str:

@@ -43,11 +43,24 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
         "query states; never the source, which facts stand for",
     ),
     "report": (frozenset({"findings"}), "only renders: everything it says is in the Report"),
+    "units": (
+        frozenset({"config", "progress", "source", "lower", "facts", "models"}),
+        "from file contents to facts; what is asked of them is for others",
+    ),
+    "workspace": (
+        frozenset(
+            {
+                *("config", "progress", "source", "models", "units"),
+                *("callgraph", "rules", "findings"),
+            }
+        ),
+        "one configuration, checked as often as contents change",
+    ),
     "session": (
         frozenset(
             {
-                *("config", "progress", "source", "parse", "lower", "facts", "models"),
-                *("callgraph", "lockstate", "rules", "findings"),
+                *("config", "progress", "source", "models", "units", "workspace"),
+                *("callgraph", "rules", "findings"),
             }
         ),
         "one run; how it is shown is for whoever asked",

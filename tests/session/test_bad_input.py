@@ -295,7 +295,7 @@ def test_a_cache_that_cannot_be_used_is_no_problem(tree: Path, case: str) -> Non
 PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
-from lockcheck import cli, session
+from lockcheck import cli, workspace
 from lockcheck.lower import worker
 
 def wait(*_):
@@ -314,7 +314,7 @@ what = sys.argv.pop(1)
 number = getattr(signal, what, None)
 act = die if number else wait
 if what == "rules":
-    session.check_rules = wait
+    workspace.check_rules = wait
 else:
     worker._run = run
 cli.main()

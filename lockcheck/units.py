@@ -1,0 +1,248 @@
+"""The units of a run and their facts, kept while file contents change.
+
+Facts are taken from memory, else from the store, else made by parsing; each only where every file
+that the unit was read from has the contents that it had then.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from lockcheck.config import Config
+from lockcheck.errors import Notice, Severity
+from lockcheck.facts.ir import UnitFacts
+from lockcheck.facts.store import FactStore, FileHashes, unit_key
+from lockcheck.lower.worker import UnitJob, UnitResult, read_units
+from lockcheck.models.loader import Models
+from lockcheck.progress import Progress
+from lockcheck.source.commands import CommandSet
+from lockcheck.source.overlay import build_overlay
+
+Contents = Mapping[str, bytes | None]  # by path relative to the tree; None: the file is gone
+
+_KEPT = 3  # versions of one unit's facts that are kept in memory
+_GONE = b'#error "this file is gone"\n'  # libclang has no way to hide a file
+
+
+class Read(NamedTuple):
+    """What came of reading the units."""
+
+    units: list[UnitFacts]
+    notices: list[Notice]
+
+
+class _Version(NamedTuple):
+    """Facts, and what they were made from: (path, content hash) of each file.
+
+    replaced: the paths that had other contents than on disk, for facts that tell of errors: a file
+    that was missing may be there by now.
+    """
+
+    facts: UnitFacts
+    files: frozenset[tuple[str, str]]
+    replaced: frozenset[str] | None
+
+
+class Units:
+    """Reads the units of one configuration, as often as contents change."""
+
+    def __init__(self, config: Config, commands: CommandSet, models: Models) -> None:
+        self._config = config
+        self._root = config.tree.root
+        self._models = models
+        self._jobs = [UnitJob(c.file, c.directory, c.arguments) for c in commands.commands]
+        self._keys = {
+            job: unit_key((str(self._root), job.file, job.directory, *job.arguments))
+            for job in self._jobs
+        }
+        self._versions: dict[str, list[_Version]] = {job.file: [] for job in self._jobs}
+        self._disk: dict[str, tuple[tuple[int, ...], str]] = {}  # path → signature, hash
+        self._hashes = FileHashes({})
+        self._overlaid: frozenset[str] = frozenset()
+
+    def read(self, contents: Contents, progress: Progress) -> Read:
+        """The facts of all units, with `contents` in place of files of the tree.
+
+        Facts that were read before come back as the same objects.
+        """
+        texts = {path: _GONE if text is None else text for path, text in contents.items()}
+        overlay = build_overlay(self._root, texts)
+        self._hashes = FileHashes(overlay)
+        self._overlaid = frozenset(overlay)
+        self._look_at_disk()
+        replaced = frozenset(str(self._root / path) for path in contents)
+        jobs = [j for j in self._jobs if contents.get(j.file, b"") is not None]
+        progress.begin("units", len(jobs))
+        facts = self._remembered(jobs, replaced)
+        for file in facts:
+            progress.advance(file)
+        store = None
+        if len(facts) < len(jobs) and self._config.cache is not None:
+            store = FactStore(Path(self._config.cache))
+        try:
+            notices = self._complete(jobs, facts, overlay, replaced, store, progress)
+        finally:
+            if store is not None:
+                store.close()
+        progress.end()
+        return Read([facts[job.file] for job in jobs if job.file in facts], notices)
+
+    # -- what is known -------------------------------------------------------------------------
+
+    def _look_at_disk(self) -> None:
+        """Note the hashes of files that are known; only those that changed are read."""
+        for path in list(self._disk):
+            self._hash(path)
+
+    def _hash(self, path: str) -> str:
+        if path in self._overlaid:
+            return self._hashes.of(path)
+        try:
+            status = os.stat(path)
+        except OSError:
+            signature: tuple[int, ...] = ()
+        else:
+            signature = (status.st_mtime_ns, status.st_size, status.st_ino)
+        before = self._disk.get(path)
+        if before is not None and before[0] == signature:
+            self._hashes.note(path, before[1])
+            return before[1]
+        content = self._hashes.of(path)
+        self._disk[path] = (signature, content)
+        return content
+
+    def _remembered(
+        self, jobs: Sequence[UnitJob], replaced: frozenset[str]
+    ) -> dict[str, UnitFacts]:
+        now = self._hashes.items()
+        facts: dict[str, UnitFacts] = {}
+        for job in jobs:
+            versions = self._versions[job.file]
+            for index, version in enumerate(versions):
+                if version.files <= now and version.replaced in (None, replaced):
+                    facts[job.file] = version.facts
+                    versions.insert(0, versions.pop(index))
+                    break
+        return facts
+
+    def _remember(
+        self, job: UnitJob, facts: UnitFacts, files: Iterable[str], replaced: frozenset[str]
+    ) -> None:
+        state = frozenset((path, self._hash(path)) for path in files)
+        version = _Version(facts, state, replaced if facts.errors else None)
+        versions = [v for v in self._versions[job.file] if v.files != state]
+        self._versions[job.file] = [version, *versions[: _KEPT - 1]]
+
+    # -- what is not ---------------------------------------------------------------------------
+
+    def _complete(
+        self,
+        jobs: Sequence[UnitJob],
+        facts: dict[str, UnitFacts],
+        overlay: dict[str, bytes],
+        replaced: frozenset[str],
+        store: FactStore | None,
+        progress: Progress,
+    ) -> list[Notice]:
+        """Add the facts of the jobs that have none yet; what could not be read is told."""
+        if store is not None:
+            for job in jobs:
+                if job.file not in facts:
+                    known = store.load(self._keys[job], self._hashes, self._models.functions)
+                    if known is not None:
+                        facts[job.file] = known
+                        self._remember(job, known, self._files(job, known), replaced)
+                        progress.advance(job.file)
+        failed: dict[str, Notice] = {}
+        missing = [job for job in jobs if job.file not in facts] or _to_read_again(jobs, facts)
+        again: set[UnitJob] = set()  # units are read again at most once
+        while missing:
+            others = [facts[j.file] for j in jobs if j.file in facts and j not in missing]
+            results = read_units(
+                missing,
+                self._root,
+                overlay,
+                frozenset(self._models.functions),
+                frozenset(_delivered(others)),
+                self._config.jobs,
+            )
+            for result in results:
+                job = result.job
+                progress.advance(job.file)
+                if result.facts is None:
+                    facts.pop(job.file, None)  # else it would be read for ever
+                    failed[job.file] = _not_parsed(result)
+                    continue
+                facts[job.file] = result.facts
+                files = self._files(job, result.facts)
+                self._remember(job, result.facts, files, replaced)
+                if store is not None and not result.facts.errors and replaced.isdisjoint(files):
+                    store.save(self._keys[job], files, result.facts, self._hashes)
+            missing = [job for job in _to_read_again(jobs, facts) if job not in again]
+            again.update(missing)
+        return [
+            notice
+            for job in jobs
+            for notice in (
+                [failed[job.file]] if job.file in failed else _errors(facts.get(job.file))
+            )
+        ]
+
+    def _files(self, job: UnitJob, facts: UnitFacts) -> list[str]:
+        """The files that a unit was read from, so that a later run finds them."""
+        directory = Path(job.directory)
+        included = (os.path.normpath(directory / header) for header in facts.headers)
+        return sorted({str(self._root / job.file), *included})
+
+
+def _delivered(units: Iterable[UnitFacts]) -> set[str]:
+    return {function.key for unit in units for function in unit.inlines}
+
+
+def _to_read_again(jobs: Sequence[UnitJob], facts: dict[str, UnitFacts]) -> list[UnitJob]:
+    """Units whose facts count on a header function that no unit of this run delivers.
+
+    Their cached facts were made beside a unit that delivered it, and that has changed since, or is
+    not asked for now. One unit for each missing function.
+    """
+    delivered = _delivered(facts.values())
+    wanted: set[str] = set()
+    again: list[UnitJob] = []
+    for job in jobs:
+        unit = facts.get(job.file)
+        if unit is None:
+            continue
+        needed = set(unit.needs) - delivered - wanted
+        if needed:
+            wanted |= needed
+            again.append(job)
+    return again
+
+
+def _not_parsed(result: UnitResult) -> Notice:
+    return Notice(
+        Severity.ERROR,
+        "unit-not-parsed",
+        f"this unit was not read: {result.failure}",
+        result.job.file,
+        None,
+        result.remedy,
+    )
+
+
+def _errors(facts: UnitFacts | None) -> list[Notice]:
+    return [
+        Notice(
+            Severity.ERROR,
+            "unit-has-errors",
+            f"{facts.file} was read only in part: {message}",
+            file,
+            line,
+            "check that the tree is prepared (make prepare) and that the file compiles",
+        )
+        for file, line, message in (() if facts is None else facts.errors[:1])
+        if facts is not None
+    ]

@@ -1,0 +1,135 @@
+"""A configuration that is checked again and again, while the contents of files change.
+
+A series of patches and an editor have this in common: most of what they ask was answered before.
+"""
+
+from __future__ import annotations
+
+import datetime
+import gc
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from lockcheck.callgraph.program import Program
+from lockcheck.config import Config
+from lockcheck.errors import Notice, Severity
+from lockcheck.findings.model import Report, TreeInfo
+from lockcheck.findings.suppress import apply, load_suppressions
+from lockcheck.models.loader import check_constants, load_models
+from lockcheck.progress import Progress, SilentProgress
+from lockcheck.rules.engine import Checked, check_rules
+from lockcheck.rules.loader import load_rules
+from lockcheck.rules.model import AnnotatedData, Assertions, HookNoSleep, Rule
+from lockcheck.source.commands import load_commands
+from lockcheck.source.tree import check_architecture
+from lockcheck.units import Contents, Units
+
+
+class Workspace:
+    """Checks the units of one configuration under different contents of files.
+
+    Rules, models, suppressions and compile commands are read once, when it is made. Not safe for
+    several threads at a time.
+    """
+
+    def __init__(self, config: Config, progress: Progress | None = None) -> None:
+        """`progress` is told of the compile commands, and of reports that have no other.
+
+        Raises LockcheckError for what the user has to mend before anything can be checked.
+        """
+        self._config = config
+        self._progress = progress or SilentProgress()
+        check_architecture(config.tree)
+        self.rules = load_rules(config.rules)
+        self._models = load_models()
+        check_constants(self._models)
+        self._suppressions = (
+            ()
+            if config.suppressions is None
+            else load_suppressions(
+                # Reports name files relative to the tree, which need not be where the user is.
+                Path(os.path.abspath(config.suppressions)),
+                {rule.info.rule_id for rule in self.rules},
+            )
+        )
+        self._progress.begin("compile commands", None)
+        self.commands = load_commands(config.tree, config.paths)
+        self._progress.end()
+        self._units = Units(config, self.commands, self._models)
+
+    def report(self, overlay: Contents | None = None, progress: Progress | None = None) -> Report:
+        """Check all units with `overlay` in place of files, on top of the configuration's own.
+
+        overlay: contents by path relative to the tree, POSIX form; None for a file that is gone.
+            Each report names all that differs from the tree, not what differs from the one before.
+        The report equals that of `analyse` with the same overlay, but for its times. What goes
+        wrong with single units becomes a notice, and the report is then not `complete`.
+        """
+        progress = progress or self._progress
+        started = _now()
+        notices: list[Notice] = list(self.commands.notices)
+        contents = {**self._config.overlay, **(overlay or {})}
+        read = self._units.read(contents, progress)
+        notices.extend(read.notices)
+        constants = {k: v for unit in read.units for k, v in unit.constants.items()}
+        progress.begin("rules", len(self.rules))
+        # The facts are acyclic and live to the end: scanning them for garbage is wasted time.
+        gc.collect()
+        gc.disable()
+        try:
+            program = Program(read.units, self._models.with_constants(constants))
+            checked = check_rules(program, self.rules, progress.advance)
+        finally:
+            gc.enable()
+        progress.end()
+        notices.extend(checked.notices)
+        notices.extend(_idle_rules(self.rules, checked))
+        findings, dead = apply(checked.findings, self._suppressions, datetime.date.today())
+        notices.extend(dead)
+        tree = self._config.tree
+        return Report(
+            findings=tuple(findings),
+            notices=tuple(notices),
+            rules=tuple(rule.info for rule in self.rules),
+            tree=TreeInfo(str(tree.root), tree.version, tree.git_revision(), tree.git_remote()),
+            ledger=checked.ledger,
+            obligations=checked.obligations,
+            units=len(read.units),
+            command_line=self._config.command_line,
+            started=started,
+            ended=_now(),
+            complete=not any(notice.severity is Severity.ERROR for notice in notices),
+        )
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _idle_rules(rules: Iterable[Rule], checked: Checked) -> Iterator[Notice]:
+    """Tell of rules of the user's that met nothing: more often a slip than a clean tree."""
+    busy = {c.origin for c in checked.ledger if c.proved or c.violated or c.unproved}
+    told = {notice.file for notice in checked.notices}
+    for rule in rules:
+        if isinstance(rule.check, Assertions | AnnotatedData):
+            continue
+        if rule.builtin or rule.info.rule_id in busy or rule.info.file in told:
+            continue
+        if isinstance(rule.check, HookNoSleep):
+            records = ", ".join(f"struct {record}" for record in rule.check.records)
+            what = f"{rule.check.start}() calls nothing through a field of {records}"
+            severity = Severity.ERROR
+        else:
+            names = ", ".join(name.text for datum in rule.check.data for name in datum.names)
+            what = f"no unit that was read touches {names}"
+            severity = Severity.WARNING
+        yield Notice(
+            severity,
+            "rule-without-effect",
+            f"rule {rule.info.rule_id} found nothing to check: {what}",
+            rule.info.file,
+            None,
+            "compare the rule with the declarations (-> or ., the number of [*]), or name the "
+            "units that it is about",
+        )
