@@ -72,7 +72,7 @@ class Tree:
         work: deque[tuple[str, tuple[str, ...]]] = deque()
         seen = {key}
         for call in self.program.calls[key].values():
-            line = unpack(call.event[1])[0]
+            line = unpack(self.program.functions[key].absolute(call.event[1]))[0]
             if first <= line <= last and len(call.targets) <= _MAX_TARGETS:
                 work.extend((target, (use.function.name,)) for target in call.targets)
         while work:

@@ -33,7 +33,8 @@ Terminators
     ("ret", value or None, loc)
     ("end",)                         control never leaves (noreturn call, unreachable)
 
-`loc` packs line and column: see `pack`.
+`loc` packs line and column: see `pack`. Lines are counted from the one on which the function
+begins, so that a function that only moved has the same facts.
 """
 
 from __future__ import annotations
@@ -62,13 +63,18 @@ _COLUMN_MAX = (1 << _COLUMN_BITS) - 1
 
 
 def pack(line: int, column: int) -> int:
-    """One integer for a place in the function's file."""
+    """One integer for a place in a file."""
     return line << _COLUMN_BITS | min(column, _COLUMN_MAX)
 
 
 def unpack(loc: int) -> tuple[int, int]:
     """Line and column, both 1-based."""
     return loc >> _COLUMN_BITS, loc & _COLUMN_MAX
+
+
+def line_of(loc: int) -> int:
+    """The beginning of the line of a place, packed."""
+    return loc >> _COLUMN_BITS << _COLUMN_BITS
 
 
 def successors(terminator: Terminator) -> tuple[int, ...]:
@@ -88,6 +94,7 @@ class Function(msgspec.Struct, frozen=True, eq=False):
 
     key: the name for external linkage, "name@file" for static functions.
     file: relative to the tree; also the file of every `loc` inside.
+    loc: of the name, from the beginning of the file.
     blocks: blocks[0] is the entry.
     external: other units can call it by name.
     contracts: (kind, lock) of `__must_hold` and its relatives, as lower.contracts reads them.
@@ -103,6 +110,15 @@ class Function(msgspec.Struct, frozen=True, eq=False):
     external: bool
     contracts: tuple[tuple[str, Expr], ...] = ()
     loops: tuple[int, ...] = ()
+
+    def absolute(self, loc: int) -> int:
+        """A place inside as one in the file."""
+        return line_of(self.loc) + loc
+
+    @property
+    def own_place(self) -> int:
+        """Where the function begins, as a place inside."""
+        return self.loc - line_of(self.loc)
 
 
 class UnitFacts(msgspec.Struct, frozen=True, eq=False):

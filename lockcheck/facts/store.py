@@ -20,7 +20,7 @@ import msgspec
 from lockcheck import __version__
 from lockcheck.facts.ir import Function, UnitFacts
 
-_SCHEMA = 4
+_SCHEMA = 5
 _FILE = f"facts-{_SCHEMA}.sqlite"
 _MAX_BYTES = 1 << 30
 

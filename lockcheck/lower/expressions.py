@@ -43,7 +43,7 @@ class ExpressionLowering(AddressLowering):
         if self.is_volatile(node):
             how |= ONCE
         if not folding.is_local(address):
-            self.cfg.emit(("R", self.decls.location(node.cursor), address, how))
+            self.cfg.emit(("R", self.where(node.cursor), address, how))
         return ("l", address)
 
     def effect(self, node: Node) -> None:
@@ -232,7 +232,7 @@ class ExpressionLowering(AddressLowering):
         if if_true is None:
             value = self.value(condition)
             self.store(result, value, INIT, node)
-            self.cfg.branch(("l", result), after, second, self.decls.location(condition.cursor))
+            self.cfg.branch(("l", result), after, second, self.where(condition.cursor))
         else:
             self.condition(condition, first, second)
             self.cfg.current = first
@@ -293,7 +293,7 @@ class ExpressionLowering(AddressLowering):
                         return known
         target = self.value(callee) if decl is None else self.function_value(cursor)
         args = tuple(self.value(child) for child in children[1:])
-        result = self.cfg.call(target, args, self.decls.location(node.cursor))
+        result = self.cfg.call(target, args, self.where(node.cursor))
         if decl is not None and decl.noreturn:
             self.cfg.end(("end",))
         return result
@@ -330,7 +330,7 @@ class ExpressionLowering(AddressLowering):
                 self.condition(inner.children[1], if_true, if_false)
                 return
         value = self.value(inner, TEST)
-        self.cfg.branch(value, if_true, if_false, self.decls.location(node.cursor))
+        self.cfg.branch(value, if_true, if_false, self.where(node.cursor))
 
     def _condition_core(self, node: Node) -> Node:
         """Through casts, parentheses and `__builtin_expect`, which do not change the truth."""

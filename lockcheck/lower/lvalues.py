@@ -38,6 +38,7 @@ class AddressLowering:
         self._locals: dict[int, str] = {}
         self._names: set[str] = set()
         self._temporaries = 0
+        self._begin = 0
         self.static_initialisers: list[tuple[Expr, Expr]] = []
         self.fixed: list[tuple[Expr, Expr]] = []  # members of constant objects
 
@@ -59,13 +60,17 @@ class AddressLowering:
         self._temporaries += 1
         return ("v", intern(f"?{self._temporaries}"))
 
+    def where(self, cursor: Any) -> int:
+        """Where a cursor is, from the line on which the function begins."""
+        return self.decls.location(cursor) - self._begin
+
     def unnamed_object(self, node: Node) -> Expr:
         """The address of a static object without a name, by the place of its literal."""
-        file, loc = self.decls.file_of(node.cursor), self.decls.location(node.cursor)
-        return ("g", intern(f"literal {loc}@{file}"))
+        file, loc = self.decls.file_of(node.cursor), self.where(node.cursor)
+        return ("g", intern(f"literal {self.key.split('@', 1)[0]}:{loc}@{file}"))
 
     def store(self, address: Expr, value: Expr, how: int, node: Node) -> None:
-        self.cfg.emit(("S", self.decls.location(node.cursor), address, value, how))
+        self.cfg.emit(("S", self.where(node.cursor), address, value, how))
 
     def value(self, node: Node, how: int = 0) -> Expr:
         raise NotImplementedError

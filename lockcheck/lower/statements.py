@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from lockcheck.facts.folding import is_local
-from lockcheck.facts.ir import ASM, INIT, UNKNOWN, UPDATE, Expr, Function
+from lockcheck.facts.ir import ASM, INIT, UNKNOWN, UPDATE, Expr, Function, line_of
 from lockcheck.lower.cfg import Scope
 from lockcheck.lower.contracts import read_contracts
 from lockcheck.lower.decls import CLEANUP_MARK, Declarations, FunctionDecl
@@ -48,6 +48,7 @@ class FunctionLowering(ExpressionLowering):
         types: dict[str, Any] = {}
         body: Node | None = None
         cursor = root.cursor
+        self._begin = line_of(self.decls.location(cursor))
         for index in range(self.lib.clang_Cursor_getNumArguments(cursor)):
             argument = self.lib.clang_Cursor_getArgument(cursor, index)
             name = text_of(self.lib.clang_getCursorSpelling(argument)) or f"#{index}"
@@ -65,7 +66,7 @@ class FunctionLowering(ExpressionLowering):
             key=self._decl.key,
             name=self._decl.name,
             file=self.decls.file_of(cursor),
-            loc=self.decls.location(cursor),
+            loc=self._begin + self.where(cursor),
             params=tuple(params),
             blocks=blocks,
             external="@" not in self._decl.key,
@@ -145,7 +146,7 @@ class FunctionLowering(ExpressionLowering):
             return
         function = self._find_function(text.removeprefix(CLEANUP_MARK).strip())
         if function is not None:
-            loc = self.decls.location(attribute.cursor)
+            loc = self.where(attribute.cursor)
             self.cfg.scope.cleanups.append((function, address, loc))
 
     # -- branches ------------------------------------------------------------------------------
@@ -269,7 +270,7 @@ class FunctionLowering(ExpressionLowering):
         self._breaks.pop()
         cases, default = self._cases.pop(), self._defaults.pop()
         self.cfg.current = dispatch
-        location = self.decls.location(node.cursor)
+        location = self.where(node.cursor)
         self.cfg.end(("sw", value, tuple(cases), after if default is None else default, location))
         self.cfg.current = after
 
@@ -321,7 +322,7 @@ class FunctionLowering(ExpressionLowering):
             self.store(kept, value, INIT, node)
             value = ("l", kept)
         self.cfg.run_cleanups(None)
-        self.cfg.end(("ret", value, self.decls.location(node.cursor)))
+        self.cfg.end(("ret", value, self.where(node.cursor)))
 
     def _scopes(self) -> list[Scope]:
         scopes: list[Scope] = []
@@ -350,7 +351,7 @@ class FunctionLowering(ExpressionLowering):
             if self.is_lvalue(child):
                 address = self.address(child)  # an output, or an "m" operand: may be written
                 if is_local(address):
-                    loc = self.decls.location(child.cursor)
+                    loc = self.where(child.cursor)
                     self.store(address, self.cfg.call(("fn", ASM), (), loc), UPDATE, child)
                 elif address[0] not in ("fn", "k", "u"):
                     self.store(address, UNKNOWN, UPDATE, child)

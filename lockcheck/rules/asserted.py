@@ -144,7 +144,7 @@ class _Check:
         )
         lock = first.lock_class or first.text
         draft = _Draft(
-            rank=(len(edges), loc, promise.loc),
+            rank=(len(edges), loc, self._program.functions[promise.function].absolute(promise.loc)),
             location=words.location(function, loc),
             message=message,
             chain=tuple(steps),

@@ -170,7 +170,7 @@ class PromiseFinder:
             if origin is None or term is None:
                 continue
             need = self.need(function, term, ANY, False)
-            yield Promise(function.key, function.loc, origin, ((None, (need,)),), need.text)
+            yield Promise(function.key, function.own_place, origin, ((None, (need,)),), need.text)
 
     def _entry_term(self, function: Function, lock: Expr) -> Expr | None:
         state = State()

@@ -50,11 +50,12 @@ class Evidencer:
 
     def location(self, function: str, loc: int) -> Location:
         """A place in a function. Events of a function lie in the function's own file."""
-        line, column = unpack(loc)
-        return Location(self._program.functions[function].file, line, column, name_of(function))
+        facts = self._program.functions[function]
+        line, column = unpack(facts.absolute(loc))
+        return Location(facts.file, line, column, name_of(function))
 
     def definition(self, function: str) -> Location:
-        return self.location(function, self._program.functions[function].loc)
+        return self.location(function, self._program.functions[function].own_place)
 
     def place(self, function: str, loc: int) -> str:
         """A short mention of a place: `kvmgt.c:1621`."""

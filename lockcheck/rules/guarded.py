@@ -364,12 +364,20 @@ class _GuardedCheck:
         return _Draft(
             culprit=function,
             loc=loc,
-            rank=(not access.write, len(path), access.loc, access.inner_loc),
+            rank=(not access.write, len(path), *self._places(access)),
             location=words.location(function, loc),
             message=f"{what} needs {needs}; {why}",
             chain=tuple(chain),
             datum=access.pattern.pattern.text,
             lock=obligation.locks[0].pattern.lock_class(),
+        )
+
+    def _places(self, access: Access) -> tuple[int, int]:
+        """Where the access is, and where the helper that makes it does, as places in files."""
+        functions = self._program.functions
+        return (
+            functions[access.function].absolute(access.loc),
+            functions[access.inner].absolute(access.inner_loc),
         )
 
     def _kind(self, lock: BoundLock) -> str:
