@@ -29,7 +29,7 @@ from mutants_kinds import KINDS, Mutant, make
 from mutants_reach import Tree
 from mutants_report import Result, render, write
 
-from lockcheck import session
+from lockcheck import session, units, workspace
 from lockcheck.callgraph.program import Program
 from lockcheck.config import Config
 from lockcheck.errors import LockcheckError, Severity
@@ -140,14 +140,14 @@ def _analyse_base(config: Config) -> tuple[Report, Program]:
         kept.append(Program(*arguments))
         return kept[-1]
 
-    with patch.object(session, "Program", keep):
+    with patch.object(workspace, "Program", keep):
         return session.analyse(config), kept[0]
 
 
 def _judge(version: str, config: Config, base: Report, tree: Tree, mutant: Mutant) -> Result:
     started = time.monotonic()
     overlay = {mutant.file: mutant.apply(tree)}
-    with patch.object(session, "FactStore", _ReadOnlyStore):
+    with patch.object(units, "FactStore", _ReadOnlyStore):
         report = session.analyse(
             Config(tree=config.tree, paths=PATHS, jobs=1, cache=config.cache, overlay=overlay)
         )

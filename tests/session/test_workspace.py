@@ -1,0 +1,119 @@
+"""A workspace reads again only what a change reaches, and reports what a run of its own would."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from lockcheck import units
+from lockcheck.config import Config
+from lockcheck.findings.model import Report
+from lockcheck.session import analyse
+from lockcheck.source.tree import find_tree
+from lockcheck.units import Contents
+from lockcheck.workspace import Workspace
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
+FILE = "demo/page_track.c"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """The demo's units in a tree of their own."""
+    root = tmp_path / "linux"
+    root.mkdir()
+    for entry in FIXTURES.iterdir():
+        if entry.is_file():
+            shutil.copy(entry, root)
+        elif entry.name in ("demo", "include", "arch"):
+            shutil.copytree(entry, root / entry.name)
+    entries = json.loads((root / "compile_commands.json").read_text())
+    kept = [entry for entry in entries if entry["file"].startswith("demo/")]
+    (root / "compile_commands.json").write_text(json.dumps(kept))
+    return Config(tree=find_tree(root), paths=("demo",))
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The units that were parsed."""
+    parsed: list[str] = []
+    original = units.read_units
+
+    def note(jobs: object, *rest: object) -> object:
+        parsed.extend(job.file for job in jobs)  # type: ignore[attr-defined]
+        return original(jobs, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(units, "read_units", note)
+    return parsed
+
+
+def timeless(report: Report) -> Report:
+    return msgspec.structs.replace(report, started="", ended="")
+
+
+def alone(config: Config, overlay: Contents) -> Report:
+    return timeless(analyse(msgspec.structs.replace(config, overlay=overlay)))
+
+
+def test_only_units_that_include_a_changed_file_are_read_again(
+    config: Config, read: list[str]
+) -> None:
+    workspace = Workspace(config)
+    base = workspace.report()
+    assert len(read) == base.units == 3
+    assert base.findings
+    read.clear()
+    assert timeless(workspace.report()) == timeless(base)
+    assert read == []
+    text = (config.tree.root / FILE).read_bytes()
+    moved = {FILE: b"\n\n\n" + text}
+    after = workspace.report(moved)
+    assert read == [FILE]
+    assert timeless(after) == alone(config, moved)
+    assert after.findings != base.findings
+    read.clear()
+    assert timeless(workspace.report({})) == timeless(base)
+    assert read == []
+
+
+def test_a_file_that_was_saved_is_seen(config: Config, read: list[str]) -> None:
+    workspace = Workspace(config)
+    base = workspace.report()
+    read.clear()
+    path = config.tree.root / FILE
+    path.write_bytes(b"/* saved */\n" + path.read_bytes())
+    after = timeless(workspace.report())
+    assert read == [FILE]
+    assert after == alone(config, {})
+    assert [f.location.line for f in after.findings] != [f.location.line for f in base.findings]
+
+
+def test_a_unit_that_is_gone_is_not_read(config: Config) -> None:
+    workspace = Workspace(config)
+    assert workspace.report().units == 3
+    assert workspace.report({FILE: None}).units == 2
+
+
+def test_an_error_ends_with_the_contents_that_have_it(config: Config) -> None:
+    workspace = Workspace(config)
+    base = workspace.report()
+    broken = workspace.report({FILE: b"int broken( {\n"})
+    assert not broken.complete
+    assert "unit-has-errors" in [notice.code for notice in broken.notices]
+    assert timeless(workspace.report()) == timeless(base)
+
+
+def test_places_move_with_their_function(config: Config) -> None:
+    """Facts do not say where in its file a function is; reports do."""
+    workspace = Workspace(config)
+    before = workspace.report()
+    text = (config.tree.root / FILE).read_bytes()
+    after = workspace.report({FILE: b"\n" * 10 + text})
+    lines = {o.requirement: o.location.line for o in before.obligations if o.location.file == FILE}
+    moved = {o.requirement: o.location.line for o in after.obligations if o.location.file == FILE}
+    assert lines
+    assert moved == {requirement: line + 10 for requirement, line in lines.items()}
