@@ -6,17 +6,18 @@ that the unit was read from has the contents that it had then.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from lockcheck.config import Config
 from lockcheck.errors import Notice, Severity
+from lockcheck.facts.inputs import Disk, SourceView, UnitInputs
 from lockcheck.facts.ir import UnitFacts
-from lockcheck.facts.store import FactStore, FileHashes, unit_key
+from lockcheck.facts.store import FactStore, unit_key, without_garbage_collection
 from lockcheck.lower.worker import UnitJob, UnitResult, read_units
 from lockcheck.models.loader import Models
+from lockcheck.parse import libclang
 from lockcheck.progress import Progress
 from lockcheck.source.commands import CommandSet
 from lockcheck.source.overlay import build_overlay
@@ -35,14 +36,14 @@ class Read(NamedTuple):
 
 
 class _Version(NamedTuple):
-    """Facts, and what they were made from: (path, content hash) of each file.
+    """Facts, and what they were made from.
 
     replaced: the paths that had other contents than on disk, for facts that tell of errors: a file
     that was missing may be there by now.
     """
 
     facts: UnitFacts
-    files: frozenset[tuple[str, str]]
+    inputs: UnitInputs
     replaced: frozenset[str] | None
 
 
@@ -54,14 +55,14 @@ class Units:
         self._root = config.tree.root
         self._models = models
         self._jobs = [UnitJob(c.file, c.directory, c.arguments) for c in commands.commands]
+        library = libclang.identity()
         self._keys = {
-            job: unit_key((str(self._root), job.file, job.directory, *job.arguments))
+            job: unit_key((library, str(self._root), job.file, job.directory, *job.arguments))
             for job in self._jobs
         }
         self._versions: dict[str, list[_Version]] = {job.file: [] for job in self._jobs}
-        self._disk: dict[str, tuple[tuple[int, ...], str]] = {}  # path → signature, hash
-        self._hashes = FileHashes({})
-        self._overlaid: frozenset[str] = frozenset()
+        self._disk = Disk()
+        self._view = SourceView()
 
     def read(self, contents: Contents, progress: Progress) -> Read:
         """The facts of all units, with `contents` in place of files of the tree.
@@ -70,9 +71,7 @@ class Units:
         """
         texts = {path: _GONE if text is None else text for path, text in contents.items()}
         overlay = build_overlay(self._root, texts)
-        self._hashes = FileHashes(overlay)
-        self._overlaid = frozenset(overlay)
-        self._look_at_disk()
+        self._view = SourceView(overlay, self._disk)
         replaced = frozenset(str(self._root / path) for path in contents)
         jobs = [j for j in self._jobs if contents.get(j.file, b"") is not None]
         progress.begin("units", len(jobs))
@@ -81,59 +80,37 @@ class Units:
             progress.advance(file)
         store = None
         if len(facts) < len(jobs) and self._config.cache is not None:
-            store = FactStore(Path(self._config.cache))
+            store = FactStore(Path(self._config.cache), str(self._root))
         try:
             notices = self._complete(jobs, facts, overlay, replaced, store, progress)
         finally:
             if store is not None:
                 store.close()
+        if store is not None and store.damaged:
+            notices.append(_damaged(store.damaged, self._config.cache))
         progress.end()
         return Read([facts[job.file] for job in jobs if job.file in facts], notices)
 
     # -- what is known -------------------------------------------------------------------------
 
-    def _look_at_disk(self) -> None:
-        """Note the hashes of files that are known; only those that changed are read."""
-        for path in list(self._disk):
-            self._hash(path)
-
-    def _hash(self, path: str) -> str:
-        if path in self._overlaid:
-            return self._hashes.of(path)
-        try:
-            status = os.stat(path)
-        except OSError:
-            signature: tuple[int, ...] = ()
-        else:
-            signature = (status.st_mtime_ns, status.st_size, status.st_ino)
-        before = self._disk.get(path)
-        if before is not None and before[0] == signature:
-            self._hashes.note(path, before[1])
-            return before[1]
-        content = self._hashes.of(path)
-        self._disk[path] = (signature, content)
-        return content
-
     def _remembered(
         self, jobs: Sequence[UnitJob], replaced: frozenset[str]
     ) -> dict[str, UnitFacts]:
-        now = self._hashes.items()
         facts: dict[str, UnitFacts] = {}
         for job in jobs:
             versions = self._versions[job.file]
             for index, version in enumerate(versions):
-                if version.files <= now and version.replaced in (None, replaced):
+                if version.replaced in (None, replaced) and self._view.matches(version.inputs):
                     facts[job.file] = version.facts
                     versions.insert(0, versions.pop(index))
                     break
         return facts
 
     def _remember(
-        self, job: UnitJob, facts: UnitFacts, files: Iterable[str], replaced: frozenset[str]
+        self, job: UnitJob, facts: UnitFacts, inputs: UnitInputs, replaced: frozenset[str]
     ) -> None:
-        state = frozenset((path, self._hash(path)) for path in files)
-        version = _Version(facts, state, replaced if facts.errors else None)
-        versions = [v for v in self._versions[job.file] if v.files != state]
+        version = _Version(facts, inputs, replaced if facts.errors else None)
+        versions = [v for v in self._versions[job.file] if v.inputs != inputs]
         self._versions[job.file] = [version, *versions[: _KEPT - 1]]
 
     # -- what is not ---------------------------------------------------------------------------
@@ -149,13 +126,7 @@ class Units:
     ) -> list[Notice]:
         """Add the facts of the jobs that have none yet; what could not be read is told."""
         if store is not None:
-            for job in jobs:
-                if job.file not in facts:
-                    known = store.load(self._keys[job], self._hashes, self._models.functions)
-                    if known is not None:
-                        facts[job.file] = known
-                        self._remember(job, known, self._files(job, known), replaced)
-                        progress.advance(job.file)
+            self._load(jobs, facts, replaced, store, progress)
         failed: dict[str, Notice] = {}
         missing = [job for job in jobs if job.file not in facts] or _to_read_again(jobs, facts)
         again: set[UnitJob] = set()  # units are read again at most once
@@ -177,10 +148,13 @@ class Units:
                     failed[job.file] = _not_parsed(result)
                     continue
                 facts[job.file] = result.facts
-                files = self._files(job, result.facts)
-                self._remember(job, result.facts, files, replaced)
-                if store is not None and not result.facts.errors and replaced.isdisjoint(files):
-                    store.save(self._keys[job], files, result.facts, self._hashes)
+                if result.inputs is None:
+                    self._versions[job.file] = []  # good for now, and never again
+                    continue
+                self._remember(job, result.facts, result.inputs, replaced)
+                on_disk = replaced.isdisjoint(path for path, _ in result.inputs.files)
+                if store is not None and not result.facts.errors and on_disk:
+                    store.save(self._keys[job], result.inputs, result.facts)
             missing = [job for job in _to_read_again(jobs, facts) if job not in again]
             again.update(missing)
         return [
@@ -191,11 +165,24 @@ class Units:
             )
         ]
 
-    def _files(self, job: UnitJob, facts: UnitFacts) -> list[str]:
-        """The files that a unit was read from, so that a later run finds them."""
-        directory = Path(job.directory)
-        included = (os.path.normpath(directory / header) for header in facts.headers)
-        return sorted({str(self._root / job.file), *included})
+    def _load(
+        self,
+        jobs: Sequence[UnitJob],
+        facts: dict[str, UnitFacts],
+        replaced: frozenset[str],
+        store: FactStore,
+        progress: Progress,
+    ) -> None:
+        """Add what the store has of the jobs that have no facts yet."""
+        with without_garbage_collection():
+            for job in jobs:
+                if job.file in facts:
+                    continue
+                known = store.load(self._keys[job], self._view, self._models.functions)
+                if known is not None:
+                    facts[job.file] = known[0]
+                    self._remember(job, *known, replaced)
+                    progress.advance(job.file)
 
 
 def _delivered(units: Iterable[UnitFacts]) -> set[str]:
@@ -220,6 +207,15 @@ def _to_read_again(jobs: Sequence[UnitJob], facts: dict[str, UnitFacts]) -> list
             wanted |= needed
             again.append(job)
     return again
+
+
+def _damaged(what: str, cache: str | None) -> Notice:
+    return Notice(
+        Severity.WARNING,
+        "cache-damaged",
+        f"the cache in {cache} was damaged ({what}); what it held was read anew",
+        remedy="if it happens again, look at the disk, or name another directory with --cache",
+    )
 
 
 def _not_parsed(result: UnitResult) -> Notice:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -15,7 +16,9 @@ from typing import Any, NamedTuple
 import msgspec
 from pebble import CONSTS, ProcessExpired, ProcessPool
 
+from lockcheck.facts.inputs import UnitInputs
 from lockcheck.facts.ir import UnitFacts
+from lockcheck.lower.inputs import InputFinder
 from lockcheck.lower.nodes import TreeReader
 from lockcheck.lower.unit import UnitLowering
 from lockcheck.parse import libclang
@@ -23,6 +26,7 @@ from lockcheck.parse.unit import ParsedUnit, ParseFailure
 
 UNIT_SECONDS = 300  # a unit that takes longer hangs
 CONSTS.sleep_unit = 0.02  # the pool looks for results and for dead workers that often
+_MORE_SEARCH_PATHS = ("CPATH", "C_INCLUDE_PATH", "SDKROOT")
 
 _COMPILES = "check that the tree is prepared (make prepare) and that the file compiles"
 _REPORT = "please report this with the file; the other units were read"
@@ -37,12 +41,16 @@ class UnitJob(NamedTuple):
 
 
 class UnitResult(NamedTuple):
-    """Facts, or why there are none and what to do about that."""
+    """Facts, or why there are none and what to do about that.
+
+    inputs: what the facts depend on; None when that is not certain.
+    """
 
     job: UnitJob
     facts: UnitFacts | None
     failure: str = ""
     remedy: str = ""
+    inputs: UnitInputs | None = None
 
 
 class _Setup(NamedTuple):
@@ -50,6 +58,11 @@ class _Setup(NamedTuple):
     overlay: Mapping[str, bytes]
     opaque: frozenset[str]
     lowered: frozenset[str]
+
+
+class _Outcome(NamedTuple):
+    facts: UnitFacts
+    inputs: UnitInputs | None
 
 
 class _Worker:
@@ -60,19 +73,26 @@ class _Worker:
         self.index = libclang.load().clang_createIndex(0, 0)
         self.reader = TreeReader()
         self.lowered = set(setup.lowered)
+        self.inputs = InputFinder()
 
-    def run(self, job: UnitJob) -> UnitFacts:
-        facts = self._read(job, job.arguments)
-        if not facts.errors:
-            return facts
+    def run(self, job: UnitJob) -> _Outcome:
+        first = self._read(job, job.arguments)
+        if not first.facts.errors:
+            return first
         # A condition may name what this configuration does not have: it is compiled nowhere else.
         plain = self._read(job, (*job.arguments, "-DLOCKCHECK_PLAIN"))
-        return facts if plain.errors else msgspec.structs.replace(plain, plain=True)
+        if plain.facts.errors:
+            return first
+        # Without the errors of the first attempt there would have been no second one.
+        return _Outcome(
+            msgspec.structs.replace(plain.facts, plain=True), _both(first.inputs, plain.inputs)
+        )
 
-    def _read(self, job: UnitJob, arguments: Sequence[str]) -> UnitFacts:
+    def _read(self, job: UnitJob, arguments: Sequence[str]) -> _Outcome:
         setup = self.setup
         directory = Path(job.directory)
         before = set(self.lowered)
+        started = time.time_ns()
         with ParsedUnit(
             self.index, setup.root, job.file, directory, arguments, setup.overlay
         ) as parsed:
@@ -80,12 +100,24 @@ class _Worker:
                 facts = UnitLowering(
                     parsed, setup.root, self.reader, self.lowered, setup.opaque
                 ).lower()
+                inputs = self.inputs.find(parsed, directory, arguments, started)
             except BaseException:
                 self.lowered = before  # what this unit would have delivered is not delivered
                 raise
         if facts.errors:
             self.lowered = before  # it may be read again
-        return facts
+        return _Outcome(facts, inputs)
+
+
+def _both(one: UnitInputs | None, other: UnitInputs | None) -> UnitInputs | None:
+    """The inputs of two attempts; None unless they agree on what both have read."""
+    if one is None or other is None:
+        return None
+    files = dict(one.files) | dict(other.files)
+    if not set(one.files) <= files.items():
+        return None  # it changed in between
+    absent = dict.fromkeys((*one.absent, *other.absent))
+    return UnitInputs(tuple(files.items()), tuple(absent))
 
 
 _worker: _Worker | None = None
@@ -96,12 +128,14 @@ def _initialise(setup: _Setup) -> None:
     # A crash ends the worker, and the pool tells of it. libclang's own handler would print a page
     # and go on with an index that nobody vouches for.
     os.environ["LIBCLANG_DISABLE_CRASH_RECOVERY"] = "1"
+    for name in _MORE_SEARCH_PATHS:  # of libclang's own; no input that nobody notes
+        os.environ.pop(name, None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     gc.disable()  # facts are acyclic and live until they are sent
     _worker = _Worker(setup)
 
 
-def _run(job: UnitJob) -> UnitFacts:
+def _run(job: UnitJob) -> _Outcome:
     assert _worker is not None
     return _worker.run(job)
 
@@ -146,10 +180,11 @@ def _collect(pool: ProcessPool, jobs: Sequence[UnitJob], ahead: int) -> Iterator
             yield _result(running.pop(future), future.result)
 
 
-def _result(job: UnitJob, outcome: Callable[[], UnitFacts]) -> UnitResult:
+def _result(job: UnitJob, outcome: Callable[[], _Outcome]) -> UnitResult:
     """What came of one unit. Whatever goes wrong with it leaves the others alone."""
     try:
-        return UnitResult(job, outcome())
+        facts, inputs = outcome()
+        return UnitResult(job, facts, inputs=inputs)
     except ParseFailure as error:
         return UnitResult(job, None, str(error), _COMPILES)
     except ProcessExpired as error:

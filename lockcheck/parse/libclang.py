@@ -10,7 +10,17 @@ Reference: https://clang.llvm.org/doxygen/group__CINDEX.html
 from __future__ import annotations
 
 import ctypes
-from ctypes import CFUNCTYPE, POINTER, Structure, c_char_p, c_int, c_longlong, c_uint, c_void_p
+from ctypes import (
+    CFUNCTYPE,
+    POINTER,
+    Structure,
+    c_char_p,
+    c_int,
+    c_longlong,
+    c_size_t,
+    c_uint,
+    c_void_p,
+)
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -57,7 +67,7 @@ class CXUnsavedFile(Structure):
 
 
 VISITOR = CFUNCTYPE(c_int, CXCursor, CXCursor, c_void_p)
-INCLUSION_VISITOR = CFUNCTYPE(None, c_void_p, c_void_p, c_uint, c_void_p)
+INCLUSION_VISITOR = CFUNCTYPE(None, c_void_p, POINTER(CXSourceLocation), c_uint, c_void_p)
 BREAK, CONTINUE, RECURSE = 0, 1, 2
 
 _OUT_UINT = POINTER(c_uint)
@@ -126,6 +136,7 @@ _FUNCTIONS: dict[str, tuple[list[Any], Any]] = {
     "clang_getFileName": ([c_void_p], CXString),
     "clang_getCString": ([CXString], c_char_p),
     "clang_disposeString": ([CXString], None),
+    "clang_getFileContents": ([c_void_p, c_void_p, POINTER(c_size_t)], c_void_p),
     "clang_getInclusions": ([c_void_p, INCLUSION_VISITOR, c_void_p], None),
     "clang_getNumDiagnostics": ([c_void_p], c_uint),
     "clang_getDiagnostic": ([c_void_p, c_uint], c_void_p),
@@ -154,6 +165,13 @@ def library_path() -> Path:
         "the Python package clang is installed, but it brings no libclang library",
         remedy="pip uninstall clang; pip install libclang==18.1.1",
     )
+
+
+def identity() -> str:
+    """What tells one library from another, without loading it. Raises LockcheckError without it."""
+    path = library_path().resolve()
+    status = path.stat()
+    return f"{path} {status.st_size} {status.st_mtime_ns}"
 
 
 @cache

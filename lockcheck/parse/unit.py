@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Mapping, Sequence
-from ctypes import c_char_p, c_uint, c_void_p
+from collections.abc import Iterator, Mapping, Sequence
+from ctypes import c_char_p, c_size_t, c_uint, c_void_p
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ class ParsedUnit:
 
     cursor: the translation unit cursor.
     errors: (file, line, message) of diagnostics of severity error, at most a few.
-    headers: files that were included, as spelt by clang.
+    headers: files that were read, as spelt by clang, the unit's own first.
     """
 
     def __init__(
@@ -72,7 +72,8 @@ class ParsedUnit:
         self.handle: c_void_p | None = handle
         self.cursor = lib.clang_getTranslationUnitCursor(handle)
         self.errors = tuple(self._errors(root))
-        self.headers: tuple[str, ...] = tuple(self._headers())
+        self._files = self._included()
+        self.headers: tuple[str, ...] = tuple(name for name, _ in self._files)
 
     def _errors(self, root: Path) -> list[tuple[str, int, str]]:
         lib = self._lib
@@ -101,14 +102,37 @@ class ParsedUnit:
                 break
         return found
 
-    def _headers(self) -> list[str]:
-        names: list[str] = []
+    def _included(self) -> list[tuple[str, int]]:
+        """Name and handle of every file that was read, each once, the unit's own first."""
+        files: dict[int, str] = {}
 
         def visit(file: int, _stack: Any, _depth: int, _data: Any) -> None:
-            names.append(text_of(self._lib.clang_getFileName(file)))
+            if file not in files:
+                files[file] = text_of(self._lib.clang_getFileName(file))
 
         self._lib.clang_getInclusions(self.handle, libclang.INCLUSION_VISITOR(visit), None)
-        return names
+        return [(name, file) for file, name in files.items()]
+
+    def contents(self) -> Iterator[tuple[str, bytes]]:
+        """(name as spelt by clang, content that it read) of every file."""
+        size = c_size_t()
+        for name, file in self._files:
+            start = self._lib.clang_getFileContents(self.handle, file, ctypes.byref(size))
+            yield name, ctypes.string_at(start, size.value) if start else b""
+
+    def inclusions(self) -> set[tuple[str, str]]:
+        """(name of the file that includes, name of the file that is included)."""
+        names = {file: name for name, file in self._files}
+        found: set[tuple[str, str]] = set()
+
+        def visit(file: int, stack: Any, depth: int, _data: Any) -> None:
+            if depth:
+                by = c_void_p()
+                self._lib.clang_getExpansionLocation(stack[0], ctypes.byref(by), None, None, None)
+                found.add((names.get(by.value or 0, ""), names[file]))
+
+        self._lib.clang_getInclusions(self.handle, libclang.INCLUSION_VISITOR(visit), None)
+        return found
 
     def close(self) -> None:
         if self.handle is not None:

@@ -44,7 +44,7 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
     ),
     "report": (frozenset({"findings"}), "only renders: everything it says is in the Report"),
     "units": (
-        frozenset({"config", "progress", "source", "lower", "facts", "models"}),
+        frozenset({"config", "progress", "source", "parse", "lower", "facts", "models"}),
         "from file contents to facts; what is asked of them is for others",
     ),
     "workspace": (
