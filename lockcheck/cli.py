@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from lockcheck import __version__, exitstatus
+from lockcheck.cli_cache import cache as cache_command
 from lockcheck.cli_ledger import ledger
 from lockcheck.cli_options import (
     ARGUMENTS,
@@ -363,7 +364,7 @@ def _rule_text(info: RuleInfo) -> str:
     return "\n".join(parts) + "\n"
 
 
-for _command in (ledger, why, guards):
+for _command in (ledger, why, guards, cache_command):
     cli.add_command(_command)
 
 

@@ -101,11 +101,11 @@ def make_config(
         rules=rules,
         jobs=jobs or len(os.sched_getaffinity(0)),
         command_line=("lockcheck", *ctx.meta.get(ARGUMENTS, ())),
-        cache=None if no_cache else cache or _cache_directory(),
+        cache=None if no_cache else cache or cache_directory(),
     )
 
 
-def _cache_directory() -> str | None:
+def cache_directory() -> str | None:
     """Where facts are kept unless the user says otherwise; None when there is no such place."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):  # the standard wants others ignored

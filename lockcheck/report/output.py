@@ -141,22 +141,44 @@ def write_file(path: Path, content: str) -> None:
 
 
 def _replace(target: Path, data: bytes) -> None:
-    """Put `data` in place of `target` in one step. Raises OSError, and then leaves no trace."""
+    """Put `data` in place of `target` in one step. Raises OSError, and then leaves no trace.
+
+    A run that is killed leaves nothing either, or a whole file under another name.
+    """
     temporary = target.parent / f".lockcheck-{secrets.token_hex(8)}.tmp"
-    # os.open applies the umask; tempfile would make the report unreadable for others.
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        with open(descriptor, "wb") as stream:
-            with contextlib.suppress(FileNotFoundError):
-                os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))
-            stream.write(data)
-            stream.flush()
-            os.fsync(descriptor)
+        if not _write_unnamed(temporary, target, data):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            # os.open applies the umask; tempfile would make the report unreadable for others.
+            _fill(os.open(temporary, flags, 0o666), target, data, None)
         os.replace(temporary, target)
     except BaseException:  # an interrupt, too, must not leave the temporary file
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def _write_unnamed(temporary: Path, target: Path, data: bytes) -> bool:
+    """Write a file that is named once it is whole; False where the system has no such files."""
+    try:
+        flags = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
+        _fill(os.open(temporary.parent, flags, 0o666), target, data, temporary)
+    except OSError:
+        return False
+    return True
+
+
+def _fill(descriptor: int, target: Path, data: bytes, name: Path | None) -> None:
+    """Write and close a new file that takes over the permissions of `target`; then name it."""
+    with open(descriptor, "wb") as stream:
+        with contextlib.suppress(FileNotFoundError):
+            os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))
+        stream.write(data)
+        stream.flush()
+        os.fsync(descriptor)
+        if name is not None:
+            # The directory has no meaning here, but makes Python follow the link.
+            os.link(f"/proc/self/fd/{descriptor}", name, src_dir_fd=descriptor)
 
 
 def _write_stdout(content: str) -> None:
