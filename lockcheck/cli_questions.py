@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -12,7 +13,11 @@ from lockcheck.errors import Notice, Severity
 from lockcheck.exitstatus import ExitStatus
 
 if TYPE_CHECKING:
-    from lockcheck.session import Asked
+    from lockcheck.config import Config
+    from lockcheck.rules.questions import Questions
+    from lockcheck.session import Answered
+
+T = TypeVar("T")
 
 _format_option = click.option(
     "--format",
@@ -57,13 +62,13 @@ def why(
     form: str,
 ) -> None:
     """Tell what is held whenever FUNCTION runs."""
-    asked = _ask(ctx, paths, tree, build, jobs, cache, no_cache)
-    answers = asked.questions.why(function.removesuffix("()"))
+    config = make_config(ctx, paths, tree, build, jobs, cache, no_cache)
+    answers, notices = _answer(config, lambda asked: asked.why(function.removesuffix("()")))
 
     from lockcheck.report.answers import as_json, why_text
 
     print_text(as_json(answers) if form == "json" else why_text(answers, chains=not no_chains))
-    _end(ctx, asked)
+    _end(ctx, notices)
 
 
 @click.command(
@@ -98,40 +103,32 @@ def guards(
     form: str,
 ) -> None:
     """Tell which locks are held around every access to DATUM."""
-    asked = _ask(ctx, paths, tree, build, jobs, cache, no_cache)
-    answer = asked.questions.guards(datum)
+    config = make_config(ctx, paths, tree, build, jobs, cache, no_cache)
+    answer, notices = _answer(config, lambda asked: asked.guards(datum))
 
     from lockcheck.report.answers import as_json, guards_text
 
     print_text(as_json(answer) if form == "json" else guards_text(answer, chains=chains))
-    _end(ctx, asked)
+    _end(ctx, notices)
 
 
-def _ask(
-    ctx: click.Context,
-    paths: tuple[str, ...],
-    tree: Path | None,
-    build: Path | None,
-    jobs: int | None,
-    cache: str | None,
-    no_cache: bool,
-) -> Asked:
+def _answer(config: Config, put: Callable[[Questions], T]) -> Answered[T]:
     from lockcheck.progress import progress_for_terminal
-    from lockcheck.session import ask
+    from lockcheck.session import answer
 
-    config = make_config(ctx, paths, tree, build, jobs, cache, no_cache)
     progress = progress_for_terminal()
     try:
-        return ask(config, progress)
+        return answer(config, put, progress)
     finally:
         progress.end()
 
 
-def _end(ctx: click.Context, asked: Asked) -> None:
+def _end(ctx: click.Context, notices: Iterable[Notice]) -> None:
     """Tell what was not read; an answer from a part of the units is incomplete."""
-    for notice in asked.notices:
+    notices = tuple(notices)
+    for notice in notices:
         click.echo(_told(notice), err=True)
-    incomplete = any(notice.severity is Severity.ERROR for notice in asked.notices)
+    incomplete = any(notice.severity is Severity.ERROR for notice in notices)
     ctx.exit(ExitStatus.INCOMPLETE if incomplete else ExitStatus.CLEAN)
 
 

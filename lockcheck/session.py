@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import gc
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
 
+from lockcheck.beside import beside
 from lockcheck.callgraph.program import Program
 from lockcheck.config import Config
-from lockcheck.errors import Notice
+from lockcheck.errors import LockcheckError, Notice
+from lockcheck.facts.ir import UnitFacts
 from lockcheck.findings.model import Report
-from lockcheck.models.loader import check_constants, load_models
+from lockcheck.models.loader import Models, check_constants, load_models
 from lockcheck.progress import Progress, SilentProgress
 from lockcheck.rules.questions import Questions
 from lockcheck.source.commands import load_commands
 from lockcheck.source.tree import check_architecture
-from lockcheck.units import Units
-from lockcheck.workspace import Workspace
+from lockcheck.units import Ahead, Units
+
+T = TypeVar("T")
+
+
+class Answered(NamedTuple, Generic[T]):
+    """The answer to a question, and what went wrong on the way."""
+
+    answer: T
+    notices: tuple[Notice, ...]
 
 
 class Asked(NamedTuple):
@@ -32,6 +42,8 @@ def analyse(config: Config, progress: Progress | None = None) -> Report:
     Raises LockcheckError for what the user has to mend before anything can be checked. What goes
     wrong with single units becomes a notice, and the report is then not `complete`.
     """
+    from lockcheck.workspace import Workspace  # it brings all rules, which questions do not need
+
     return Workspace(config, progress).report()
 
 
@@ -40,17 +52,58 @@ def ask(config: Config, progress: Progress | None = None) -> Asked:
 
     Raises LockcheckError as `analyse` does.
     """
+    return Asked(*answer(config, lambda questions: questions, progress))
+
+
+def answer(
+    config: Config, put: Callable[[Questions], T], progress: Progress | None = None
+) -> Answered[T]:
+    """Read the units that `config` names, and put a question about them.
+
+    While kbuild is asked which units there are, the question is put to those of the last run, as
+    far as they did not change. That answer counts if kbuild names the same, as it mostly does.
+    Raises LockcheckError as `analyse` and `put` do.
+    """
     progress = progress or SilentProgress()
     check_architecture(config.tree)
+    gc.disable()  # the facts are acyclic, and the process answers and ends
     progress.begin("compile commands", None)
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        asked = beside.submit(load_commands, config.tree, config.paths)
-        models = load_models()  # while kbuild answers
-        check_constants(models)
+    with beside() as worker:
+        asked = worker.submit(load_commands, config.tree, config.paths)
+        early = _Early(config, put)
         commands = asked.result()
     progress.end()
-    read = Units(config, commands, models).read(config.overlay, progress)
-    constants = {k: v for unit in read.units for k, v in unit.constants.items()}
-    gc.disable()  # the process answers and ends; see `analyse`
-    program = Program(read.units, models.with_constants(constants))
-    return Asked(Questions(program), (*commands.notices, *read.notices))
+    read = Units(config, commands, early.models, early.ahead).read(config.overlay, progress)
+    notices = (*commands.notices, *read.notices)
+    if not early.is_about(read.units):
+        return Answered(put(_questions(read.units, early.models)), notices)
+    if early.error is not None:
+        raise early.error
+    return Answered(early.answer[0], notices)
+
+
+class _Early(Generic[T]):
+    """The answer for the units of the last run."""
+
+    def __init__(self, config: Config, put: Callable[[Questions], T]) -> None:
+        self.models = load_models()
+        check_constants(self.models)
+        self.ahead = Ahead(config, self.models)
+        self.error: LockcheckError | None = None
+        self.answer: list[T] = []
+        self._units = self.ahead.units()
+        if not self._units:
+            return
+        try:
+            self.answer.append(put(_questions(self._units, self.models)))
+        except LockcheckError as error:
+            self.error = error
+
+    def is_about(self, units: list[UnitFacts]) -> bool:
+        """Whether these are the very units that were asked about."""
+        return bool(units) and list(map(id, units)) == list(map(id, self._units))
+
+
+def _questions(units: list[UnitFacts], models: Models) -> Questions:
+    constants = {k: v for unit in units for k, v in unit.constants.items()}
+    return Questions(Program(units, models.with_constants(constants)))

@@ -47,10 +47,42 @@ class _Version(NamedTuple):
     replaced: frozenset[str] | None
 
 
+class Ahead:
+    """Facts that the last run on the same paths needed, loaded while kbuild is asked again.
+
+    Only a start: each is used if the run turns out to need it, under its key. Empty without a
+    cache, and for a run that is the first of its kind.
+    """
+
+    def __init__(self, config: Config, models: Models) -> None:
+        self.overlay = build_overlay(config.tree.root, _texts(config.overlay))
+        self.view = SourceView(self.overlay)
+        self.facts: dict[bytes, tuple[UnitFacts, UnitInputs]] = {}
+        if config.cache is None:
+            return
+        store = FactStore(Path(config.cache), str(config.tree.root))
+        try:
+            with without_garbage_collection():
+                for key in store.remembered(_question(config)):
+                    known = store.load(key, self.view, models.functions)
+                    if known is not None:
+                        self.facts[key] = known
+        finally:
+            store.close()
+
+    def units(self) -> list[UnitFacts]:
+        """The facts of all units, in the order of that run."""
+        return [facts for facts, _ in self.facts.values()]
+
+
 class Units:
     """Reads the units of one configuration, as often as contents change."""
 
-    def __init__(self, config: Config, commands: CommandSet, models: Models) -> None:
+    def __init__(
+        self, config: Config, commands: CommandSet, models: Models, ahead: Ahead | None = None
+    ) -> None:
+        """`ahead`: what was loaded already for the first `read`."""
+        self._ahead = ahead
         self._config = config
         self._root = config.tree.root
         self._models = models
@@ -69,20 +101,31 @@ class Units:
 
         Facts that were read before come back as the same objects.
         """
-        texts = {path: _GONE if text is None else text for path, text in contents.items()}
-        overlay = build_overlay(self._root, texts)
+        overlay = build_overlay(self._root, _texts(contents))
         self._view = SourceView(overlay, self._disk)
+        ahead, self._ahead = self._ahead, None
+        early = {}
+        if ahead is not None and ahead.overlay == overlay:
+            self._view, early = ahead.view, ahead.facts
         replaced = frozenset(str(self._root / path) for path in contents)
         jobs = [j for j in self._jobs if contents.get(j.file, b"") is not None]
         progress.begin("units", len(jobs))
         facts = self._remembered(jobs, replaced)
+        for job in jobs:
+            if self._keys[job] in early:
+                facts[job.file] = early[self._keys[job]][0]
+                self._remember(job, *early[self._keys[job]], replaced)
         for file in facts:
             progress.advance(file)
         store = None
-        if len(facts) < len(jobs) and self._config.cache is not None:
+        keys = [self._keys[job] for job in jobs]
+        is_known = len(facts) == len(jobs) and (ahead is None or list(early) == keys)
+        if not is_known and self._config.cache is not None:
             store = FactStore(Path(self._config.cache), str(self._root))
         try:
             notices = self._complete(jobs, facts, overlay, replaced, store, progress)
+            if store is not None:
+                store.remember(_question(self._config), keys)
         finally:
             if store is not None:
                 store.close()
@@ -183,6 +226,15 @@ class Units:
                     facts[job.file] = known[0]
                     self._remember(job, *known, replaced)
                     progress.advance(job.file)
+
+
+def _texts(contents: Contents) -> dict[str, bytes]:
+    return {path: _GONE if text is None else text for path, text in contents.items()}
+
+
+def _question(config: Config) -> bytes:
+    """What tells runs that are likely to need the same units."""
+    return unit_key((str(config.tree.root), str(config.tree.build), *config.paths))
 
 
 def _delivered(units: Iterable[UnitFacts]) -> set[str]:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from lockcheck.beside import beside
 from lockcheck.callgraph.program import Program
 from lockcheck.config import Config
 from lockcheck.errors import Notice, Severity
@@ -41,20 +42,22 @@ class Workspace:
         self._config = config
         self._progress = progress or SilentProgress()
         check_architecture(config.tree)
-        self.rules = load_rules(config.rules)
-        self._models = load_models()
-        check_constants(self._models)
-        self._suppressions = (
-            ()
-            if config.suppressions is None
-            else load_suppressions(
-                # Reports name files relative to the tree, which need not be where the user is.
-                Path(os.path.abspath(config.suppressions)),
-                {rule.info.rule_id for rule in self.rules},
-            )
-        )
         self._progress.begin("compile commands", None)
-        self.commands = load_commands(config.tree, config.paths)
+        with beside() as worker:
+            asked = worker.submit(load_commands, config.tree, config.paths)
+            self.rules = load_rules(config.rules)
+            self._models = load_models()
+            check_constants(self._models)
+            self._suppressions = (
+                ()
+                if config.suppressions is None
+                else load_suppressions(
+                    # Reports name files relative to the tree, which need not be where the user is.
+                    Path(os.path.abspath(config.suppressions)),
+                    {rule.info.rule_id for rule in self.rules},
+                )
+            )
+            self.commands = asked.result()
         self._progress.end()
         self._units = Units(config, self.commands, self._models)
 

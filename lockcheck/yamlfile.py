@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from io import StringIO
-from typing import Any
+from typing import Any, TypeVar
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from lockcheck.errors import LockcheckError
+
+T = TypeVar("T")
 
 
 class Node:
@@ -107,6 +109,29 @@ class Node:
             return int(lines.key(key)[0]) + 1 if lines is not None else self.line
         except (KeyError, TypeError):
             return self.line
+
+
+def build_from_yaml(build: Callable[[Callable[[str, str], Node]], T]) -> T:
+    """What `build` makes of documents that are most likely right, as those of the package are.
+
+    It is given the function to load them with, as `load_yaml`. The first one knows no lines and is
+    six times as fast; if there is a mistake, `build` is called again with one that knows them.
+    Raises LockcheckError as `load_yaml` and `build` do.
+    """
+    try:
+        return build(_load_quickly)
+    except LockcheckError:
+        return build(load_yaml)
+
+
+def _load_quickly(text: str, file: str) -> Node:
+    try:
+        value = YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise LockcheckError("not valid YAML", file=file) from error
+    if not isinstance(value, dict):
+        raise LockcheckError("the file must be a mapping of keys to values", file=file)
+    return Node(value, file, 1, "the file")
 
 
 def load_yaml(text: str, file: str) -> Node:

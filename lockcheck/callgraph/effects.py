@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping
 
-import networkx
-
+from lockcheck.callgraph.components import components
 from lockcheck.facts.folding import is_local
 from lockcheck.facts.ir import Event, Expr, Function, successors
 
@@ -59,20 +58,15 @@ class StoreEffects:
         self._whole: set[str] = set(writers)  # functions that store through bare pointers
         for key, function in functions.items():
             own[key], self._filled[key] = self._own(function)
-        graph = networkx.DiGraph()
-        graph.add_nodes_from(functions)
-        graph.add_edges_from(
-            (key, callee)
-            for key, targets in callees.items()
-            for callee in targets
-            if callee in functions
-        )
-        # Components come callees first.
-        for component in networkx.strongly_connected_components(graph):
+        graph = {
+            key: [callee for callee in callees.get(key, ()) if callee in functions]
+            for key in functions
+        }
+        for component in components(graph):
             mask = 0
             for key in component:
                 mask |= own[key]
-                for callee in graph.successors(key):
+                for callee in graph[key]:
                     mask |= self._masks.get(callee, 0)
             for key in component:
                 self._masks[key] = mask

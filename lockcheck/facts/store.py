@@ -39,12 +39,14 @@ _NAME = re.compile(r"facts-\d+\.(sqlite|lock)")
 
 MAX_BYTES = 1 << 30
 _ROOM = 0.8  # how much of that is left after the oldest entries were dropped
+_KEY_BYTES = 20
 _STATES = 8  # of one unit
+_QUESTIONS = 64  # whose units are remembered
 _USE_SECONDS = 3600  # how exactly the last use is known; else every run would write
 _PATIENCE_SECONDS = 10
 _FOREIGN_DAYS = 30  # after that, a file of another schema is nobody's
 
-_TABLE = """
+_TABLES = """
 CREATE TABLE IF NOT EXISTS unit (
   id INTEGER PRIMARY KEY,
   key BLOB NOT NULL,
@@ -58,6 +60,11 @@ CREATE TABLE IF NOT EXISTS unit (
   inputs BLOB NOT NULL,
   facts BLOB NOT NULL,
   UNIQUE (key, state)
+);
+CREATE TABLE IF NOT EXISTS asked (
+  question BLOB PRIMARY KEY,
+  keys BLOB NOT NULL,
+  used INTEGER NOT NULL
 )"""
 
 
@@ -97,7 +104,7 @@ def unit_key(parts: Iterable[str]) -> bytes:
     for part in (__version__, str(_SCHEMA), sys.version, str(marshal.version), *parts):
         text = part.encode("utf-8", "surrogateescape")
         state.update(b"%d:" % len(text) + text)
-    return state.digest()[:20]
+    return state.digest()[:_KEY_BYTES]
 
 
 class FactStore:
@@ -137,7 +144,7 @@ class FactStore:
             # Space of what is dropped can be given back only if this comes before any table.
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             _patiently(db, "PRAGMA journal_mode = WAL")
-            db.execute(_TABLE)
+            db.executescript(_TABLES)
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA journal_size_limit = 16777216")
         (page,) = db.execute("PRAGMA page_size").fetchone()
@@ -279,6 +286,37 @@ class FactStore:
                 (row[0], row[0], _STATES),
             )
 
+    def remembered(self, question: bytes) -> list[bytes]:
+        """The keys that were last needed to answer a question; a hint, nothing more."""
+        if self._db is None:
+            return []
+        try:
+            row = self._db.execute(
+                "SELECT keys FROM asked WHERE question = ?", (question,)
+            ).fetchone()
+        except sqlite3.Error as error:
+            self._fail(error)
+            return []
+        packed = b"" if row is None else row[0]
+        return [packed[n : n + _KEY_BYTES] for n in range(0, len(packed), _KEY_BYTES)]
+
+    def remember(self, question: bytes, keys: Iterable[bytes]) -> None:
+        """Keep the keys that were needed to answer a question."""
+        keys = list(keys)
+        if self._db is None or keys == self.remembered(question):
+            return
+        try:
+            with _transaction(self._db) as db:
+                row = (question, b"".join(keys), int(time.time()))
+                db.execute("INSERT OR REPLACE INTO asked VALUES (?, ?, ?)", row)
+                db.execute(
+                    "DELETE FROM asked WHERE question NOT IN "
+                    "(SELECT question FROM asked ORDER BY used DESC LIMIT ?)",
+                    (_QUESTIONS,),
+                )
+        except sqlite3.Error as error:
+            self._fail(error)
+
     def close(self) -> None:
         """Close, after noting what was used and dropping what nobody used for the longest time."""
         if self._db is not None:
@@ -359,6 +397,7 @@ class FactStore:
         try:
             with _transaction(self._db) as db:
                 db.execute("DELETE FROM unit")
+                db.execute("DELETE FROM asked")
             _give_space_back(self._db)
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             for file in self._foreign():

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from lockcheck.facts.inputs import UnitInputs
 from lockcheck.facts.ir import UnitFacts
@@ -24,8 +23,11 @@ from lockcheck.lower.unit import UnitLowering
 from lockcheck.parse import libclang
 from lockcheck.parse.unit import ParsedUnit, ParseFailure
 
+if TYPE_CHECKING:
+    from pebble import ProcessExpired, ProcessPool
+
 UNIT_SECONDS = 300  # a unit that takes longer hangs
-CONSTS.sleep_unit = 0.02  # the pool looks for results and for dead workers that often
+_LOOK_SECONDS = 0.02  # the pool looks for results and for dead workers that often
 _MORE_SEARCH_PATHS = ("CPATH", "C_INCLUDE_PATH", "SDKROOT")
 
 _COMPILES = "check that the tree is prepared (make prepare) and that the file compiles"
@@ -153,6 +155,10 @@ def read_units(
     lowered: header functions that need not be lowered again. A unit that kills its worker, hangs,
     or cannot be parsed at all gives a result with `failure`; the others go on.
     """
+    # It takes a tenth of a second to load: only what has units to read pays for it.
+    from pebble import CONSTS, ProcessPool
+
+    CONSTS.sleep_unit = _LOOK_SECONDS
     setup = _Setup(root, overlay, opaque, lowered)
     with ProcessPool(
         max_workers=min(processes, len(jobs)) or 1,
@@ -182,6 +188,8 @@ def _collect(pool: ProcessPool, jobs: Sequence[UnitJob], ahead: int) -> Iterator
 
 def _result(job: UnitJob, outcome: Callable[[], _Outcome]) -> UnitResult:
     """What came of one unit. Whatever goes wrong with it leaves the others alone."""
+    from pebble import ProcessExpired
+
     try:
         facts, inputs = outcome()
         return UnitResult(job, facts, inputs=inputs)

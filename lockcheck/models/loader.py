@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -11,7 +12,7 @@ import msgspec
 
 from lockcheck.errors import LockcheckError
 from lockcheck.facts.ir import Expr
-from lockcheck.yamlfile import Node, load_yaml
+from lockcheck.yamlfile import Node, build_from_yaml
 
 READ, WRITE = "read", "write"
 ANY = "any"  # of a query: in whatever mode
@@ -174,6 +175,10 @@ _TOP = frozenset(
 @cache
 def load_models() -> Models:
     """The models that come with the package. Raises LockcheckError on a mistake in one."""
+    return build_from_yaml(_models)
+
+
+def _models(load: Callable[[str, str], Node]) -> Models:
     functions: dict[str, FunctionModel] = {}
     lock_records: dict[str, str] = {}
     constants: dict[str, int] = {}
@@ -187,7 +192,7 @@ def load_models() -> Models:
     for file in sorted(resources.files("lockcheck.models").joinpath("data").iterdir(), key=_name):
         if not file.name.endswith(".yaml"):
             continue
-        top = load_yaml(file.read_text("utf-8"), file.name)
+        top = load(file.read_text("utf-8"), file.name)
         top.only(_TOP)
         for name, implying in top.mapping("sections").items():
             sections[name] = ("section", name, tuple(implying.strings("implied-by")))

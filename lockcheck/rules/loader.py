@@ -25,7 +25,7 @@ from lockcheck.rules.model import (
     UnsharedWhen,
 )
 from lockcheck.rules.pattern import Member, Pattern, parse_pattern, parse_variables, pattern_error
-from lockcheck.yamlfile import Node, load_yaml
+from lockcheck.yamlfile import Node, build_from_yaml, load_yaml
 
 GUARDED_DATA, WALK, HOOK, ASSERTION, ANNOTATED = (
     "guarded-data",
@@ -150,7 +150,12 @@ def _add(rules: dict[str, Rule], rule: Rule) -> None:
 
 def parse_rule(text: str, file: str, *, builtin: bool) -> Rule:
     """One rule from its text. Raises LockcheckError with file and line."""
-    top = load_yaml(text, file)
+    if builtin:
+        return build_from_yaml(lambda load: _rule(load(text, file), file, builtin=True))
+    return _rule(load_yaml(text, file), file, builtin=False)
+
+
+def _rule(top: Node, file: str, *, builtin: bool) -> Rule:
     kind = top.required("kind").one_of(set(_KEYS))
     top.only(_KEYS[kind])
     rule_id = top.required("id")

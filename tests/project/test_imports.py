@@ -23,6 +23,7 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
     "errors": (frozenset(), "a leaf"),
     "yamlfile": (frozenset(), "reads any data file, whatever is in it"),
     "progress": (frozenset(), "is told, asks nobody"),
+    "beside": (frozenset(), "runs a function in a process, whatever it does"),
     "facts": (frozenset(), "plain data: parsed and cached without any knowledge of locks"),
     "source": (frozenset(), "finds files and flags; what they mean is for later"),
     "parse": (frozenset(), "wraps libclang, knows no kernel"),
@@ -50,7 +51,7 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
     "workspace": (
         frozenset(
             {
-                *("config", "progress", "source", "models", "units"),
+                *("beside", "config", "progress", "source", "models", "units"),
                 *("callgraph", "rules", "findings"),
             }
         ),
@@ -59,7 +60,8 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
     "session": (
         frozenset(
             {
-                *("config", "progress", "source", "models", "units", "workspace"),
+                *("beside", "config", "progress", "source", "facts", "models", "units"),
+                "workspace",
                 *("callgraph", "rules", "findings"),
             }
         ),
@@ -79,7 +81,9 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
         "one command: what the store says of itself",
     ),
     "cli_questions": (
-        frozenset({"progress", "report", "session", "exitstatus", "cli_options"}),
+        frozenset(
+            {"config", "progress", "rules", "report", "session", "exitstatus", "cli_options"}
+        ),
         "two commands: options and exit status",
     ),
     "cli": (
