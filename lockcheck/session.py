@@ -68,10 +68,9 @@ def answer(
     check_architecture(config.tree)
     gc.disable()  # the facts are acyclic, and the process answers and ends
     progress.begin("compile commands", None)
-    with beside() as worker:
-        asked = worker.submit(load_commands, config.tree, config.paths)
+    with beside(load_commands, config.tree, config.paths) as asked:
         early = _Early(config, put)
-        commands = asked.result()
+        commands = asked()
     progress.end()
     read = Units(config, commands, early.models, early.ahead).read(config.overlay, progress)
     notices = (*commands.notices, *read.notices)

@@ -43,8 +43,7 @@ class Workspace:
         self._progress = progress or SilentProgress()
         check_architecture(config.tree)
         self._progress.begin("compile commands", None)
-        with beside() as worker:
-            asked = worker.submit(load_commands, config.tree, config.paths)
+        with beside(load_commands, config.tree, config.paths) as asked:
             self.rules = load_rules(config.rules)
             self._models = load_models()
             check_constants(self._models)
@@ -57,7 +56,7 @@ class Workspace:
                     {rule.info.rule_id for rule in self.rules},
                 )
             )
-            self.commands = asked.result()
+            self.commands = asked()
         self._progress.end()
         self._units = Units(config, self.commands, self._models)
 

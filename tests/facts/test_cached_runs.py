@@ -12,10 +12,12 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
 from lockcheck.config import Config
+from lockcheck.facts.store import FactStore
 from lockcheck.findings.model import Report
 from lockcheck.session import analyse
 from lockcheck.source.tree import find_tree
@@ -273,6 +275,128 @@ def test_header_that_comes_before_another_one(tree: Tree) -> None:
     assert tree.check() == {"a_run"}
     (tree.root / "first/other.h").unlink()
     assert tree.check() == set()
+
+
+def test_header_that_comes_beside_the_file_that_includes_it(tree: Tree) -> None:
+    """A quoted name is looked for beside the file first."""
+    (tree.root / "second").mkdir()
+    (tree.root / "second/other.h").write_text(SPARED)
+    tree.unit("a", ADD, "-I./second")
+    source = tree.root / "box/a.c"
+    source.write_text(source.read_text().replace("box.h", "other.h"))
+    assert tree.check() == set()
+    (tree.root / "box/other.h").write_text(HEADER)
+
+    assert tree.check() == {"a_run"}
+
+
+def test_header_in_a_directory_that_is_new(tree: Tree) -> None:
+    (tree.root / "second/deep").mkdir(parents=True)
+    (tree.root / "second/deep/other.h").write_text(SPARED)
+    tree.unit("a", ADD, "-I./first", "-I./second")
+    source = tree.root / "box/a.c"
+    source.write_text(source.read_text().replace('"box.h"', "<deep/other.h>"))
+    assert tree.check() == set()
+    (tree.root / "first/deep").mkdir(parents=True)
+    (tree.root / "first/deep/other.h").write_text(HEADER)
+
+    assert tree.check() == {"a_run"}
+
+
+def test_header_whose_name_a_macro_gives(tree: Tree) -> None:
+    (tree.root / "second").mkdir()
+    (tree.root / "second/other.h").write_text(SPARED)
+    tree.unit("a", ADD, "-I./first", "-I./second")
+    source = tree.root / "box/a.c"
+    source.write_text("#define NAMED <other.h>\n" + source.read_text().replace('"box.h"', "NAMED"))
+    assert tree.check() == set()
+    (tree.root / "first").mkdir()
+    (tree.root / "first/other.h").write_text(HEADER)
+
+    assert tree.check() == {"a_run"}
+
+
+def test_header_that_is_asked_for_and_not_read(tree: Tree) -> None:
+    tree.header.write_text(
+        '#if __has_include("there.h")\n#define WHERE count\n#else\n#define WHERE spare\n#endif\n'
+        + HEADER.replace("&b->count", "&b->WHERE")
+    )
+    tree.unit("a", ADD)
+    assert tree.check() == set()
+    (tree.root / "box/there.h").touch()
+
+    assert tree.check() == {"a_run"}
+
+
+def test_directory_that_a_link_stands_for(tree: Tree) -> None:
+    for name, text in (("one", SPARED), ("two", HEADER)):
+        (tree.root / name / "deep").mkdir(parents=True)
+        (tree.root / name / "other.h").write_text(text)
+    link = tree.root / "link"
+    link.symlink_to("one/deep")
+    tree.unit("a", ADD, "-I./link/..")  # not the same as `.`
+    source = tree.root / "box/a.c"
+    source.write_text(source.read_text().replace('"box.h"', "<other.h>"))
+    assert tree.check() == set()
+    link.unlink()
+    link.symlink_to("two/deep")
+
+    assert tree.check() == {"a_run"}
+
+
+def test_header_that_changes_while_units_are_read(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The content that counts is the one that was parsed."""
+    tree.unit("a", ADD)
+    save = FactStore.save
+
+    def late(store: FactStore, *arguments: Any) -> None:
+        tree.header.write_text(SPARED)
+        save(store, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FactStore, "save", late)
+        assert {f.location.function for f in tree.run().findings} == {"a_run"}
+
+    assert tree.check() == set()
+
+
+def test_another_version_of_our_code_reads_anew(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.unit("a", ADD)
+    assert tree.check() == {"a_run"}
+    read: list[str] = []
+    monkeypatch.setattr("lockcheck.facts.store._code_digest", lambda: b"other")
+    monkeypatch.setattr(
+        "lockcheck.units.read_units", lambda jobs, *_: read.extend(j.file for j in jobs) or ()
+    )
+    tree.run()
+
+    assert read == ["box/a.c"]
+
+
+def test_second_run_reads_nothing(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.unit("a", ADD)
+    tree.unit("b", GROW)
+    assert tree.check() == {"a_run", "b_run"}
+    monkeypatch.setattr("lockcheck.units.read_units", None)
+
+    assert {f.location.function for f in tree.run().findings} == {"a_run", "b_run"}
+
+
+def test_damaged_cache_is_told(tree: Tree) -> None:
+    tree.unit("a", ADD)
+    tree.run()
+    (file,) = (tree.folder / "cache").glob("*.sqlite")
+    file.write_bytes(b"no database" * 1000)
+    report = tree.run()
+
+    assert "cache-damaged" in {notice.code for notice in report.notices}
+    assert report.complete
+    assert {f.location.function for f in report.findings} == {"a_run"}
+    assert "cache-damaged" not in {notice.code for notice in tree.run().notices}
 
 
 def test_cache_that_is_no_directory(tree: Tree) -> None:
