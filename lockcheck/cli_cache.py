@@ -63,8 +63,8 @@ def show(group_cache: Path | None, cache: Path | None) -> None:
 @cache.command(
     epilog="""\b
 Example:
-  rm -r "$(lockcheck cache path)"
-      the same as `clear`, while nothing runs"""
+  lockcheck cache path
+      for scripts: the directory alone, whether it exists or not"""
 )
 @_cache_option
 @click.pass_obj
