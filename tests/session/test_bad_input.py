@@ -286,6 +286,13 @@ def test_a_cache_that_cannot_be_used_is_no_problem(tree: Path, case: str) -> Non
             with sqlite3.connect(file) as database:
                 database.execute("UPDATE unit SET facts = ?", (b"garbage",))
             database.close()
+    if case == "garbage":  # told once, and replaced
+        status, output = check(tree, "demo", "--cache", cache)
+        assert status == expected[0]
+        lines = output.splitlines()
+        told = next(n for n, line in enumerate(lines) if "was damaged" in line)
+        assert "remedy" in lines[told + 1]
+        assert lines[:told] + lines[told + 2 :] == expected[1].splitlines()
     assert check(tree, "demo", "--cache", cache) == expected
 
 
