@@ -30,7 +30,7 @@ Examples:
       where it is, how large, and for which trees
   lockcheck cache clear
       drop everything, after a question
-  lockcheck cache clear --yes --cache /tmp/cache
+  lockcheck cache clear --yes --cache CACHE
       another one, without a question
 
 \b

@@ -477,7 +477,7 @@ def test_clear_empties_it(cache: Path, source: Path) -> None:
     fill(cache, source, 50)
     (cache / "facts-1.sqlite").write_text("of an older version")
     (cache / "facts-of-mine.txt").write_text("not ours")
-    before = database(cache, "facts-7.sqlite").stat().st_size
+    before = database(cache, "facts-8.sqlite").stat().st_size
     store = FactStore(cache)
     assert store.clear()
     assert store.use().trees == ()

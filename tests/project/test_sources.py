@@ -130,7 +130,12 @@ def test_every_needed_distribution_is_declared() -> None:
     declared = {
         re.split(r"[<>=!~ \[]", entry)[0].lower() for entry in document["project"]["dependencies"]
     }
-    module_of = {"libclang": "clang", "ruamel.yaml": "ruamel", "sarif-om": "sarif_om"}
+    module_of = {
+        "libclang": "clang",
+        "ruamel.yaml": "ruamel",
+        "ruamel.yaml.clib": "ruamel",
+        "sarif-om": "sarif_om",
+    }
     expected = {module_of.get(name, name) for name in declared}
     used = {
         name.split(".")[0]
