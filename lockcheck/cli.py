@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -20,26 +19,27 @@ from lockcheck.cli_cache import cache as cache_command
 from lockcheck.cli_ledger import ledger
 from lockcheck.cli_options import (
     ARGUMENTS,
-    PathType,
     make_config,
     print_text,
     rules_option,
     run_options,
-    stdout_has_colour,
     tree_options,
 )
+from lockcheck.cli_outputs import (
+    colour_option,
+    coloured,
+    output_options,
+    output_pairs,
+    suppression_file,
+)
 from lockcheck.cli_questions import guards, why
+from lockcheck.cli_series import series
 from lockcheck.errors import LockcheckError
 from lockcheck.exitstatus import ExitStatus, GuardedGroup, run
 
 if TYPE_CHECKING:
     from lockcheck.findings.model import Report, RuleInfo
     from lockcheck.report.output import Renderer
-    from lockcheck.source.tree import KernelTree
-
-_SUPPRESSION_FILE = "lockcheck.toml"
-
-OutputPair = tuple[str, Path | None]
 
 
 class _Cli(GuardedGroup):
@@ -65,6 +65,7 @@ Examples:
   lockcheck check arch/x86/kvm          # findings, with their evidence
   lockcheck ledger arch/x86/kvm         # every promise of a lock, and how it ends
   lockcheck why kvm_zap_gfn_range arch/x86/kvm  # what is held when it runs
+  lockcheck series v6.12..my-branch     # what each patch brings and fixes
   lockcheck rules show gfn-track-write  # what a rule wants, and why
 
 {exitstatus.HELP}""",
@@ -114,34 +115,7 @@ current directory:
 @tree_options
 @rules_option
 @run_options
-@click.option(
-    "--format",
-    "formats",
-    multiple=True,
-    metavar="FORMAT",
-    help="text (the default) or sarif. The n-th --format goes with the n-th -o.",
-)
-@click.option(
-    "-o",
-    "--output",
-    "outputs",
-    multiple=True,
-    type=PathType(path_type=Path),
-    metavar="FILE",
-    help="Where to write; - is standard output. Repeatable. Files are written whole or not at all.",
-)
-@click.option(
-    "-q",
-    "--quiet",
-    is_flag=True,
-    help="No text on standard output when only other formats were asked for, into files.",
-)
-@click.option(
-    "--suppressions",
-    type=PathType(),
-    metavar="FILE",
-    help="The suppression file. Default: lockcheck.toml at the top of the tree, else here.",
-)
+@output_options
 @click.option("--show-suppressed", is_flag=True, help="Print suppressed findings as text, too.")
 @click.option(
     "--all-kinds",
@@ -149,14 +123,7 @@ current directory:
     help="In SARIF, proved and unproved obligations, too (kinds pass and open).",
 )
 @click.option("--exit-zero", is_flag=True, help="Status 0 instead of 1 for findings.")
-@click.option(
-    "--colour",
-    "--color",
-    type=click.Choice(["auto", "always", "never"]),
-    default="auto",
-    show_default=True,
-    help="Colours in text on standard output.",
-)
+@colour_option
 @click.pass_context
 def check(
     ctx: click.Context,
@@ -177,7 +144,7 @@ def check(
     colour: str,
 ) -> None:
     """Check the units below PATHS and print findings."""
-    pairs = _output_pairs(formats, outputs, quiet=quiet)
+    pairs = output_pairs(formats, outputs, quiet=quiet)
     if all_kinds and all(name != "sarif" for name, _ in pairs):
         raise click.UsageError(
             "--all-kinds is about SARIF: add --format sarif, or see `lockcheck ledger`"
@@ -195,7 +162,7 @@ def check(
 
     config = make_config(ctx, paths, tree, build, jobs, cache, no_cache, extra_rules)
     config = msgspec.structs.replace(
-        config, suppressions=suppressions or _suppression_file(config.tree)
+        config, suppressions=suppressions or suppression_file(config.tree)
     )
     progress = progress_for_terminal()
     try:
@@ -203,7 +170,7 @@ def check(
     finally:
         progress.end()
     renderers = _renderers(show_suppressed=show_suppressed, all_kinds=all_kinds)
-    write_outputs(report, _coloured(pairs, colour), formats=renderers)
+    write_outputs(report, coloured(pairs, colour), formats=renderers)
     status = _status(report)
     ctx.exit(ExitStatus.CLEAN if exit_zero and status is ExitStatus.FINDINGS else status)
 
@@ -277,33 +244,6 @@ def show(group_rules: tuple[str, ...], rule_id: str, extra_rules: tuple[str, ...
     print_text(_rule_text(infos[rule_id]))
 
 
-def _output_pairs(
-    formats: Sequence[str], outputs: Sequence[Path], *, quiet: bool
-) -> tuple[OutputPair, ...]:
-    """What to write where, from the repeated options. Raises click.UsageError."""
-    if not formats:
-        for path in outputs:
-            # Text under such a name is never what was meant.
-            if path.suffix in (".sarif", ".json"):
-                raise click.UsageError(f"-o {path} has no --format: add --format sarif before it")
-        formats = ("text",) * max(1, len(outputs))
-    if len(formats) == 1 and not outputs:
-        outputs = (Path("-"),)
-    if len(formats) != len(outputs):
-        raise click.UsageError(
-            f"{len(formats)} --format but {len(outputs)} -o: the n-th --format goes with the n-th "
-            "-o, so give each its own (-o - is standard output)"
-        )
-    pairs: list[OutputPair] = [
-        (name, None if str(path) == "-" else path)
-        for name, path in zip(formats, outputs, strict=True)
-    ]
-    has_text = any(name == "text" or path is None for name, path in pairs)
-    if not has_text and not quiet:
-        pairs.append(("text", None))
-    return tuple(pairs)
-
-
 def _renderers(*, show_suppressed: bool, all_kinds: bool) -> dict[str, Renderer]:
     """The formats of `write_outputs` as the options want them; `colour` is text with colours."""
     from lockcheck.report import sarif, text
@@ -316,23 +256,6 @@ def _renderers(*, show_suppressed: bool, all_kinds: bool) -> dict[str, Renderer]
         "colour": functools.partial(render, colour=True),
         "sarif": functools.partial(sarif.render, all_kinds=all_kinds),
     }
-
-
-def _coloured(pairs: Sequence[OutputPair], colour: str) -> tuple[OutputPair, ...]:
-    """The pairs, with coloured text on standard output where that is wanted."""
-    if colour == "never" or (colour == "auto" and not stdout_has_colour()):
-        return tuple(pairs)
-    return tuple(("colour" if pair == ("text", None) else pair[0], pair[1]) for pair in pairs)
-
-
-def _suppression_file(tree: KernelTree) -> str | None:
-    """The suppression file that is used when none is named."""
-    for directory in (tree.root, Path()):
-        file = directory / _SUPPRESSION_FILE
-        # lexists: a dangling link was meant to be read, and not to find it is an error.
-        if os.path.lexists(file):
-            return str(file)
-    return None
 
 
 def _status(report: Report) -> ExitStatus:
@@ -364,7 +287,7 @@ def _rule_text(info: RuleInfo) -> str:
     return "\n".join(parts) + "\n"
 
 
-for _command in (ledger, why, guards, cache_command):
+for _command in (ledger, why, guards, series, cache_command):
     cli.add_command(_command)
 
 

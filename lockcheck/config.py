@@ -22,7 +22,8 @@ class Config(msgspec.Struct, frozen=True):
     suppressions: the suppression file, None for none; `--suppressions`, else a `lockcheck.toml`
         at the top of the tree or in the current directory.
     command_line: how the run was started, program first; reports record it. Decides nothing.
-    overlay: contents that take the place of files of the tree, by path relative to it.
+    overlay: contents that take the place of files of the tree, by path relative to it; None for a
+        file that is gone.
     cache: the directory where facts are kept between runs, None to keep none; `--cache`,
         `--no-cache`.
     """
@@ -34,4 +35,4 @@ class Config(msgspec.Struct, frozen=True):
     suppressions: str | None = None
     command_line: tuple[str, ...] = ()
     cache: str | None = None
-    overlay: Mapping[str, bytes] = {}
+    overlay: Mapping[str, bytes | None] = {}

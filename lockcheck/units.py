@@ -19,13 +19,13 @@ from lockcheck.lower.worker import UnitJob, UnitResult, read_units
 from lockcheck.models.loader import Models
 from lockcheck.parse import libclang
 from lockcheck.progress import Progress
-from lockcheck.source.commands import CommandSet
+from lockcheck.source.commands import CommandSet, resolve_paths
 from lockcheck.source.overlay import build_overlay
+from lockcheck.source.patched import patched_commands
 
 Contents = Mapping[str, bytes | None]  # by path relative to the tree; None: the file is gone
 
 _KEPT = 3  # versions of one unit's facts that are kept in memory
-_GONE = b'#error "this file is gone"\n'  # libclang has no way to hide a file
 
 
 class Read(NamedTuple):
@@ -55,7 +55,7 @@ class Ahead:
     """
 
     def __init__(self, config: Config, models: Models) -> None:
-        self.overlay = build_overlay(config.tree.root, _texts(config.overlay))
+        self.overlay = build_overlay(config.tree.root, config.overlay)
         self.view = SourceView(self.overlay)
         self.facts: dict[bytes, tuple[UnitFacts, UnitInputs]] = {}
         if config.cache is None:
@@ -86,13 +86,11 @@ class Units:
         self._config = config
         self._root = config.tree.root
         self._models = models
-        self._jobs = [UnitJob(c.file, c.directory, c.arguments) for c in commands.commands]
-        library = libclang.identity()
-        self._keys = {
-            job: unit_key((library, str(self._root), job.file, job.directory, *job.arguments))
-            for job in self._jobs
-        }
-        self._versions: dict[str, list[_Version]] = {job.file: [] for job in self._jobs}
+        self._commands = commands.commands
+        self._wanted = resolve_paths(config.tree, config.paths)
+        self._library = libclang.identity()
+        self._keys: dict[UnitJob, bytes] = {}
+        self._versions: dict[str, list[_Version]] = {}
         self._disk = Disk()
         self._view = SourceView()
 
@@ -101,14 +99,20 @@ class Units:
 
         Facts that were read before come back as the same objects.
         """
-        overlay = build_overlay(self._root, _texts(contents))
+        overlay = build_overlay(self._root, contents)
         self._view = SourceView(overlay, self._disk)
         ahead, self._ahead = self._ahead, None
         early = {}
         if ahead is not None and ahead.overlay == overlay:
             self._view, early = ahead.view, ahead.facts
         replaced = frozenset(str(self._root / path) for path in contents)
-        jobs = [j for j in self._jobs if contents.get(j.file, b"") is not None]
+        patched = patched_commands(self._config.tree, self._commands, self._wanted, contents)
+        jobs = [UnitJob(c.file, c.directory, c.arguments) for c in patched.commands]
+        for job in jobs:
+            if job not in self._keys:
+                parts = (self._library, str(self._root), job.file, job.directory, *job.arguments)
+                self._keys[job] = unit_key(parts)
+            self._versions.setdefault(job.file, [])
         progress.begin("units", len(jobs))
         facts = self._remembered(jobs, replaced)
         for job in jobs:
@@ -132,7 +136,8 @@ class Units:
         if store is not None and store.damaged:
             notices.append(_damaged(store.damaged, self._config.cache))
         progress.end()
-        return Read([facts[job.file] for job in jobs if job.file in facts], notices)
+        units = [facts[job.file] for job in jobs if job.file in facts]
+        return Read(units, [*patched.notices, *notices])
 
     # -- what is known -------------------------------------------------------------------------
 
@@ -162,7 +167,7 @@ class Units:
         self,
         jobs: Sequence[UnitJob],
         facts: dict[str, UnitFacts],
-        overlay: dict[str, bytes],
+        overlay: Mapping[str, bytes | None],
         replaced: frozenset[str],
         store: FactStore | None,
         progress: Progress,
@@ -226,10 +231,6 @@ class Units:
                     facts[job.file] = known[0]
                     self._remember(job, *known, replaced)
                     progress.advance(job.file)
-
-
-def _texts(contents: Contents) -> dict[str, bytes]:
-    return {path: _GONE if text is None else text for path, text in contents.items()}
 
 
 def _question(config: Config) -> bytes:

@@ -21,6 +21,7 @@ from lockcheck.lower.inputs import InputFinder
 from lockcheck.lower.nodes import TreeReader
 from lockcheck.lower.unit import UnitLowering
 from lockcheck.parse import libclang
+from lockcheck.parse.files import ReplacedFiles
 from lockcheck.parse.unit import ParsedUnit, ParseFailure
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class UnitResult(NamedTuple):
 
 class _Setup(NamedTuple):
     root: Path
-    overlay: Mapping[str, bytes]
+    overlay: Mapping[str, bytes | None]
     opaque: frozenset[str]
     lowered: frozenset[str]
 
@@ -73,6 +74,7 @@ class _Worker:
     def __init__(self, setup: _Setup) -> None:
         self.setup = setup
         self.index = libclang.load().clang_createIndex(0, 0)
+        self.files = ReplacedFiles(setup.overlay)
         self.reader = TreeReader()
         self.lowered = set(setup.lowered)
         self.inputs = InputFinder()
@@ -95,8 +97,9 @@ class _Worker:
         directory = Path(job.directory)
         before = set(self.lowered)
         started = time.time_ns()
+        arguments = (*arguments, *self.files.arguments)
         with ParsedUnit(
-            self.index, setup.root, job.file, directory, arguments, setup.overlay
+            self.index, setup.root, job.file, directory, arguments, self.files.unsaved
         ) as parsed:
             try:
                 facts = UnitLowering(
@@ -145,7 +148,7 @@ def _run(job: UnitJob) -> _Outcome:
 def read_units(
     jobs: Sequence[UnitJob],
     root: Path,
-    overlay: Mapping[str, bytes],
+    overlay: Mapping[str, bytes | None],
     opaque: frozenset[str],
     lowered: frozenset[str],
     processes: int,

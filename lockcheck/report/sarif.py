@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import msgspec
 import sarif_om as om
 
 from lockcheck import __version__
@@ -30,11 +32,12 @@ from lockcheck.findings.model import (
     StepKind,
     Suppression,
 )
+from lockcheck.findings.series import PatchVerdict, SeriesReport
 from lockcheck.report import cwe, messages, rule_help, uris
 from lockcheck.report.sarif_read import read_findings
 from lockcheck.report.sarif_vocabulary import STEP_KINDS, TOOL_NAME
 
-__all__ = ["INFORMATION_URI", "read_findings", "render"]
+__all__ = ["INFORMATION_URI", "read_findings", "render", "render_series"]
 
 # Where readers learn more about lockcheck. The project has no public page yet.
 INFORMATION_URI = "https://lockcheck.invalid/"
@@ -77,9 +80,64 @@ def render(report: Report, *, all_kinds: bool = False) -> str:
     Paths are relative to the tree; only a file outside of it keeps its absolute path.
     Raises LockcheckError when a rule names a weakness in a form that is not CWE-<number>.
     """
-    run = _plain(_run(report, all_kinds))
-    log = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
+    return _log([_run(report, all_kinds)])
+
+
+def render_series(series: SeriesReport) -> str:
+    """A series as a SARIF log with one run for each patch, ending in a newline.
+
+    `baselineState` compares a run with the state before its patch: `new` findings come with it,
+    `absent` ones are gone with it. Raises LockcheckError as `render` does.
+    """
+    runs: list[om.Run] = []
+    before: str | None = None
+    for verdict in series.patches:
+        run = _patch_run(series, verdict, before)
+        before = run.automation_details.guid
+        runs.append(run)
+    return _log(runs)
+
+
+def _log(runs: Sequence[om.Run]) -> str:
+    log = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [_plain(run) for run in runs]}
     return json.dumps(log, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def _patch_run(series: SeriesReport, verdict: PatchVerdict, before: str | None) -> om.Run:
+    """The run of one patch; `before` is the guid of the run that it is compared with."""
+    patch, root = verdict.patch, verdict.report.tree.root
+    notices = [*series.notices, *verdict.report.notices]
+    notices.extend(notice for notice in verdict.notices if notice not in notices)
+    complete = verdict.report.complete and verdict.complete
+    report = msgspec.structs.replace(
+        verdict.report, notices=tuple(notices), complete=complete and series.base.complete
+    )
+    run = _run(report, all_kinds=False)
+    name = f"{TOOL_NAME}-series/patch-{patch.number}"
+    identity = f"{name}/{series.base.started}/{series.name}/{patch.subject}"
+    run.automation_details = om.RunAutomationDetails(
+        id=f"{name}/{series.base.started}",
+        guid=str(uuid.uuid5(uuid.NAMESPACE_URL, INFORMATION_URI + identity)),
+        description=om.Message(
+            text=messages.escape(f"Patch {patch.number}/{patch.total}: {patch.subject}")
+        ),
+    )
+    run.baseline_guid = before
+    new = {id(finding) for finding in verdict.new}
+    for finding, result in zip(report.findings, run.results, strict=True):
+        result.baseline_state = "new" if id(finding) in new else "unchanged"
+    index_of = {rule.rule_id: index for index, rule in enumerate(_all_rules(report, False))}
+    for fixed in verdict.fixed:
+        if fixed.finding.rule_id in index_of:
+            result = _result(fixed.finding, index_of, root)
+            result.baseline_state = "absent"
+            if fixed.brought_by is not None:
+                result.properties = {"broughtByPatch": fixed.brought_by}
+            run.results.append(result)
+    run.properties["patch"] = {
+        key: value for key, value in msgspec.to_builtins(patch).items() if value != ""
+    }
+    return run
 
 
 def _run(report: Report, all_kinds: bool) -> om.Run:

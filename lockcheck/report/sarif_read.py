@@ -91,6 +91,7 @@ class _Result(_Read, frozen=True):
 
 class _AnyResult(_Read, frozen=True):
     kind: str = "fail"
+    baseline_state: str = ""
 
 
 class _Driver(_Read, frozen=True):
@@ -134,9 +135,10 @@ def read_findings(text: str | bytes, *, file: str | None = None) -> tuple[Findin
             if msgspec.json.decode(raw, type=_AnyRun).tool.driver.name == TOOL_NAME:
                 ours += 1
                 run = msgspec.json.decode(raw, type=_Results)
-                # Obligations that are met, or open, are no findings.
+                # Obligations that are met, or open, are no findings; nor is what is gone.
                 for found in run.results:
-                    if msgspec.json.decode(found, type=_AnyResult).kind == "fail":
+                    any_result = msgspec.json.decode(found, type=_AnyResult)
+                    if any_result.kind == "fail" and any_result.baseline_state != "absent":
                         findings.append(_finding(msgspec.json.decode(found, type=_Result), file))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _unreadable(str(error), file) from error

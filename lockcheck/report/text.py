@@ -73,12 +73,27 @@ def notices(report: Report) -> str:
     return "".join(f"{line}\n" for line in _notices(report.notices, _plain))
 
 
+def finding_lines(finding: Finding, *, colour: bool = False) -> Iterator[str]:
+    """The lines of one finding, as `render` has them."""
+    return _finding(finding, _paint if colour else _plain)
+
+
+def notice_lines(notices: Sequence[Notice], *, colour: bool = False) -> Iterator[str]:
+    """The lines of notices, as `render` has them."""
+    return _notices(notices, _paint if colour else _plain)
+
+
+def painted(role: str, words: str, *, colour: bool) -> str:
+    """Words in the colour of a role (`error`, `where`), if colours are wanted."""
+    return (_paint if colour else _plain)(role, words)
+
+
 def summary(report: Report) -> str:
     """The closing line: counts, and in plain words whether the analysis was complete."""
     suppressed = sum(finding.suppression is not None for finding in report.findings)
     shown = len(report.findings) - suppressed
-    parts = [_count(shown, "finding"), f"{suppressed} suppressed"]
-    parts.append(f"{_count(report.units, 'unit')} read")
+    parts = [count_of(shown, "finding"), f"{suppressed} suppressed"]
+    parts.append(f"{count_of(report.units, 'unit')} read")
     text = "lockcheck: " + ", ".join(parts)
     if not report.complete:
         text += "; INCOMPLETE: not everything was analysed, see the errors above"
@@ -91,7 +106,7 @@ def _ledger(report: Report) -> Iterator[str]:
         return
     total = [sum(column) for column in zip(*map(_outcomes, report.ledger), strict=True)]
     ended = ", ".join(f"{n} {word}" for n, word in zip(total, _OUTCOMES, strict=True))
-    yield f"lockcheck: {_count(sum(total), 'obligation')}: {ended}"
+    yield f"lockcheck: {count_of(sum(total), 'obligation')}: {ended}"
     rules = {rule.rule_id for rule in report.rules}
     of_rules = [count for count in report.ledger if count.origin in rules]
     of_source = [count for count in report.ledger if count.origin not in rules]
@@ -171,7 +186,8 @@ def _where(location: Location) -> str:
     return f"{location.file}:{location.line}:{location.column}"
 
 
-def _count(number: int, noun: str) -> str:
+def count_of(number: int, noun: str) -> str:
+    """A number and its noun: `1 finding`, `2 findings`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

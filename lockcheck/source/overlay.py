@@ -29,11 +29,11 @@ def _shims() -> dict[str, bytes]:
     return found
 
 
-def build_overlay(root: Path, contents: Mapping[str, bytes]) -> dict[str, bytes]:
+def build_overlay(root: Path, contents: Mapping[str, bytes | None]) -> dict[str, bytes | None]:
     """What a run reads in place of the tree's files, by absolute path.
 
-    contents: the caller's replacements, by path relative to the tree. Headers that have a shim
-    get it appended, whether they come from the tree or from the caller.
+    contents: the caller's replacements, by path relative to the tree; None for a file that is gone.
+    Headers that have a shim get it appended, whether they come from the tree or from the caller.
     """
     overlay = {str(root / path): text for path, text in contents.items()}
     for name, shim in sorted(_shims().items()):
@@ -42,5 +42,6 @@ def build_overlay(root: Path, contents: Mapping[str, bytes]) -> dict[str, bytes]
             text = overlay[header] if header in overlay else Path(header).read_bytes()
         except OSError:
             continue  # an older tree without this header has nothing to show in it
-        overlay[header] = text + shim
+        if text is not None:
+            overlay[header] = text + shim
     return overlay

@@ -67,10 +67,27 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
         ),
         "one run; how it is shown is for whoever asked",
     ),
+    "series": (
+        frozenset({"config", "progress", "source", "findings", "workspace"}),
+        "from patches to states of the tree, and from their reports to a verdict",
+    ),
     "exitstatus": (frozenset(), "how a command ends, whichever it is"),
     "cli_options": (
         frozenset({"config", "source"}),
         "options that commands share: what they stand for, before anything runs",
+    ),
+    "cli_outputs": (
+        frozenset({"source", "cli_options"}),
+        "options that commands share: where results go",
+    ),
+    "cli_series": (
+        frozenset(
+            {
+                *("progress", "findings", "report", "series"),
+                *("exitstatus", "cli_options", "cli_outputs"),
+            }
+        ),
+        "one command: options and exit status",
     ),
     "cli_ledger": (
         frozenset({"progress", "findings", "report", "session", "exitstatus", "cli_options"}),
@@ -90,7 +107,8 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
         frozenset(
             {
                 *("config", "progress", "source", "rules", "findings", "report", "session"),
-                *("exitstatus", "cli_options", "cli_cache", "cli_ledger", "cli_questions"),
+                *("exitstatus", "cli_options", "cli_outputs", "cli_cache"),
+                *("cli_ledger", "cli_questions", "cli_series"),
             }
         ),
         "options and exit status: no stage is driven from here but through the session",
@@ -100,13 +118,25 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
 # Third-party module → the only places that import it, so that it can be replaced there.
 CONFINED = {
     "clang": {"parse", "source.doctor"},
-    "click": {"cli", "cli_options", "cli_cache", "cli_ledger", "cli_questions", "exitstatus"},
+    "click": {
+        *(
+            "cli",
+            "cli_options",
+            "cli_outputs",
+            "cli_cache",
+            "cli_ledger",
+            "cli_questions",
+            "cli_series",
+        ),
+        "exitstatus",
+    },
     "networkx": {"callgraph", "lockstate"},
     "pebble": {"lower.worker"},
     "pycparser": {"rules", "lower.contracts"},
     "rich": {"progress", "report.ledger_table"},
     "ruamel": {"yamlfile"},
     "sarif_om": {"report.sarif"},
+    "unidiff": {"series.diffs"},
 }
 
 MODULES = [pytest.param(path, id=name_of(path)) for path in modules()]

@@ -25,7 +25,8 @@ EXAMPLE = re.compile(r"\be\.g\. .*", re.S)
 # Module → why it may name a subsystem after all.
 _HELP = "the help shows commands that work on a real tree"
 SUBSYSTEM_ALLOWED = dict.fromkeys(
-    ("lockcheck.cli", "lockcheck.cli_ledger", "lockcheck.cli_questions"), _HELP
+    ("lockcheck.cli", "lockcheck.cli_ledger", "lockcheck.cli_questions", "lockcheck.cli_series"),
+    _HELP,
 )
 
 # Directories of one machine. What every Linux has (/dev, /proc, /usr) may be named.
