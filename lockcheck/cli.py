@@ -12,14 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
-import msgspec
 
 from lockcheck import __version__, exitstatus
+from lockcheck.cli_baseline import against, baseline_option, read_baseline
+from lockcheck.cli_baseline import baseline as baseline_command
 from lockcheck.cli_cache import cache as cache_command
+from lockcheck.cli_configurations import analyse_all
+from lockcheck.cli_kbuild import kbuild
 from lockcheck.cli_ledger import ledger
 from lockcheck.cli_options import (
     ARGUMENTS,
+    builds_options,
     make_config,
+    print_error,
     print_text,
     rules_option,
     run_options,
@@ -30,11 +35,10 @@ from lockcheck.cli_outputs import (
     coloured,
     output_options,
     output_pairs,
-    suppression_file,
 )
 from lockcheck.cli_questions import guards, why
 from lockcheck.cli_series import series
-from lockcheck.errors import LockcheckError
+from lockcheck.errors import LockcheckError, Notice
 from lockcheck.exitstatus import ExitStatus, GuardedGroup, run
 
 if TYPE_CHECKING:
@@ -91,6 +95,10 @@ Examples:
       one file, with rules of yours beside the built-in ones
   lockcheck check --format sarif -o out.sarif arch/x86/kvm
       SARIF into a file, text on the terminal
+  lockcheck check --baseline base.sarif arch/x86/kvm
+      only what is new since `lockcheck baseline -o base.sarif arch/x86/kvm`
+  lockcheck check --build ../gcc --build ../clang arch/x86/kvm
+      two configurations; each finding says which of them show it
   lockcheck check --format text -o out.txt --format sarif -o out.sarif --quiet
       two files, nothing on the terminal
 
@@ -112,7 +120,7 @@ current directory:
 {exitstatus.HELP}"""
 )
 @click.argument("paths", nargs=-1, metavar="[PATHS]...")
-@tree_options
+@builds_options
 @rules_option
 @run_options
 @output_options
@@ -122,6 +130,7 @@ current directory:
     is_flag=True,
     help="In SARIF, proved and unproved obligations, too (kinds pass and open).",
 )
+@baseline_option
 @click.option("--exit-zero", is_flag=True, help="Status 0 instead of 1 for findings.")
 @colour_option
 @click.pass_context
@@ -129,7 +138,7 @@ def check(
     ctx: click.Context,
     paths: tuple[str, ...],
     tree: Path | None,
-    build: Path | None,
+    builds: tuple[Path, ...],
     extra_rules: tuple[str, ...],
     jobs: int | None,
     formats: tuple[str, ...],
@@ -139,38 +148,42 @@ def check(
     show_suppressed: bool,
     cache: str | None,
     no_cache: bool,
+    baseline: Path | None,
     exit_zero: bool,
     all_kinds: bool,
     colour: str,
 ) -> None:
     """Check the units below PATHS and print findings."""
     pairs = output_pairs(formats, outputs, quiet=quiet)
-    if all_kinds and all(name != "sarif" for name, _ in pairs):
+    if all_kinds and not any(name in ("sarif", "github") for name, _ in pairs):
         raise click.UsageError(
             "--all-kinds is about SARIF: add --format sarif, or see `lockcheck ledger`"
         )
-
+    if all_kinds and baseline is not None:
+        raise click.UsageError(
+            "--all-kinds and --baseline exclude each other: a baseline has findings only"
+        )
     from lockcheck.report.output import check_pairs, check_writable
 
     check_pairs(pairs)
     for _, path in pairs:
         check_writable(path)
+    earlier = None if baseline is None else read_baseline(baseline)
 
-    from lockcheck.progress import progress_for_terminal
     from lockcheck.report.output import write_outputs
-    from lockcheck.session import analyse
 
-    config = make_config(ctx, paths, tree, build, jobs, cache, no_cache, extra_rules)
-    config = msgspec.structs.replace(
-        config, suppressions=suppressions or suppression_file(config.tree)
-    )
-    progress = progress_for_terminal()
-    try:
-        report = analyse(config, progress)
-    finally:
-        progress.end()
-    renderers = _renderers(show_suppressed=show_suppressed, all_kinds=all_kinds)
+    configs = [
+        make_config(ctx, paths, tree, build, jobs, cache, no_cache, extra_rules)
+        for build in builds or (None,)
+    ]
+    report = analyse_all(configs, builds, suppressions)
+    if earlier is not None:
+        report = against(report, earlier)
+    told: list[Notice] = []
+    renderers = _renderers(told, show_suppressed=show_suppressed, all_kinds=all_kinds)
     write_outputs(report, coloured(pairs, colour), formats=renderers)
+    for notice in told:
+        print_error(f"lockcheck: {notice.severity}: {notice.message} [{notice.code}]\n")
     status = _status(report)
     ctx.exit(ExitStatus.CLEAN if exit_zero and status is ExitStatus.FINDINGS else status)
 
@@ -244,24 +257,36 @@ def show(group_rules: tuple[str, ...], rule_id: str, extra_rules: tuple[str, ...
     print_text(_rule_text(infos[rule_id]))
 
 
-def _renderers(*, show_suppressed: bool, all_kinds: bool) -> dict[str, Renderer]:
-    """The formats of `write_outputs` as the options want them; `colour` is text with colours."""
-    from lockcheck.report import sarif, text
+def _renderers(
+    told: list[Notice], *, show_suppressed: bool, all_kinds: bool
+) -> dict[str, Renderer]:
+    """The formats of `write_outputs` as the options want them; `colour` is text with colours.
+
+    told: gets what a renderer has to say to the user.
+    """
+    from lockcheck.report import limits, sarif, text
     from lockcheck.report.output import FORMATS
 
     render = functools.partial(text.render, show_suppressed=show_suppressed)
+
+    def github(report: Report) -> str:
+        fitted = limits.fit(report, all_kinds=all_kinds)
+        told.extend(fitted.notices)
+        return fitted.text
+
     return {
         **FORMATS,
         "text": render,
         "colour": functools.partial(render, colour=True),
         "sarif": functools.partial(sarif.render, all_kinds=all_kinds),
+        "github": github,
     }
 
 
 def _status(report: Report) -> ExitStatus:
     if not report.complete:
         return ExitStatus.INCOMPLETE
-    if any(finding.suppression is None for finding in report.findings):
+    if any(finding.counts for finding in report.findings):
         return ExitStatus.FINDINGS
     return ExitStatus.CLEAN
 
@@ -287,7 +312,8 @@ def _rule_text(info: RuleInfo) -> str:
     return "\n".join(parts) + "\n"
 
 
-for _command in (ledger, why, guards, series, cache_command):
+_COMMANDS = (ledger, why, guards, baseline_command, kbuild, series, cache_command)
+for _command in _COMMANDS:
     cli.add_command(_command)
 
 

@@ -26,24 +26,37 @@ class PathType(click.Path):
         return super().convert(value, param, ctx)
 
 
+_tree_option = click.option(
+    "--tree",
+    type=PathType(path_type=Path),
+    metavar="DIR",
+    help="The kernel tree. Without it: the one around the current directory.",
+)
+
+
 def tree_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that name the tree, for every command that reads one."""
-    for option in (
-        click.option(
-            "--build",
-            type=PathType(path_type=Path),
-            metavar="DIR",
-            help="The build directory (what `make O=` names), when the tree is not built in place.",
-        ),
-        click.option(
-            "--tree",
-            type=PathType(path_type=Path),
-            metavar="DIR",
-            help="The kernel tree. Without it: the one around the current directory.",
-        ),
-    ):
-        command = option(command)
-    return command
+    build = click.option(
+        "--build",
+        type=PathType(path_type=Path),
+        metavar="DIR",
+        help="The build directory (what `make O=` names), when the tree is not built in place.",
+    )
+    return _tree_option(build(command))
+
+
+def builds_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """As `tree_options`, for a command that reads the tree in several configurations."""
+    builds = click.option(
+        "--build",
+        "builds",
+        type=PathType(path_type=Path),
+        multiple=True,
+        metavar="DIR",
+        help="The build directory (what `make O=` names), when the tree is not built in place. "
+        "Given more than once, each configuration is checked, and the results are one.",
+    )
+    return _tree_option(builds(command))
 
 
 rules_option = click.option(

@@ -49,7 +49,9 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "formats",
             multiple=True,
             metavar="FORMAT",
-            help="text (the default) or sarif. The n-th --format goes with the n-th -o.",
+            help="text (the default) or sarif; of `check` also github (SARIF within the limits of "
+            "its code scanning) and robot (a mail to reply with). The n-th --format goes with the "
+            "n-th -o.",
         ),
     ):
         command = option(command)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from lockcheck.source.commands import CommandSet
 from lockcheck.source.tree import KernelTree
 
 
@@ -26,6 +27,8 @@ class Config(msgspec.Struct, frozen=True):
         file that is gone.
     cache: the directory where facts are kept between runs, None to keep none; `--cache`,
         `--no-cache`.
+    commands: how the units to analyse are compiled, when somebody knows it already: then `paths`
+        say nothing. None to find out.
     """
 
     tree: KernelTree
@@ -36,3 +39,4 @@ class Config(msgspec.Struct, frozen=True):
     command_line: tuple[str, ...] = ()
     cache: str | None = None
     overlay: Mapping[str, bytes | None] = {}
+    commands: CommandSet | None = None

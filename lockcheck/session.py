@@ -15,9 +15,8 @@ from lockcheck.findings.model import Report
 from lockcheck.models.loader import Models, check_constants, load_models
 from lockcheck.progress import Progress, SilentProgress
 from lockcheck.rules.questions import Questions
-from lockcheck.source.commands import load_commands
 from lockcheck.source.tree import check_architecture
-from lockcheck.units import Ahead, Units
+from lockcheck.units import Ahead, Units, find_commands
 
 T = TypeVar("T")
 
@@ -68,7 +67,7 @@ def answer(
     check_architecture(config.tree)
     gc.disable()  # the facts are acyclic, and the process answers and ends
     progress.begin("compile commands", None)
-    with beside(load_commands, config.tree, config.paths) as asked:
+    with beside(find_commands, config) as asked:
         early = _Early(config, put)
         commands = asked()
     progress.end()

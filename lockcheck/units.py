@@ -14,12 +14,13 @@ from lockcheck.config import Config
 from lockcheck.errors import Notice, Severity
 from lockcheck.facts.inputs import Disk, SourceView, UnitInputs
 from lockcheck.facts.ir import UnitFacts
+from lockcheck.facts.known import Known, KnownUnit, tree_name
 from lockcheck.facts.store import FactStore, unit_key, without_garbage_collection
 from lockcheck.lower.worker import UnitJob, UnitResult, read_units
 from lockcheck.models.loader import Models
 from lockcheck.parse import libclang
 from lockcheck.progress import Progress
-from lockcheck.source.commands import CommandSet, resolve_paths
+from lockcheck.source.commands import CommandSet, load_commands, resolve_paths
 from lockcheck.source.overlay import build_overlay
 from lockcheck.source.patched import patched_commands
 
@@ -58,7 +59,7 @@ class Ahead:
         self.overlay = build_overlay(config.tree.root, config.overlay)
         self.view = SourceView(self.overlay)
         self.facts: dict[bytes, tuple[UnitFacts, UnitInputs]] = {}
-        if config.cache is None:
+        if config.cache is None or config.commands is not None:
             return
         store = FactStore(Path(config.cache), str(config.tree.root))
         try:
@@ -75,6 +76,24 @@ class Ahead:
         return [facts for facts, _ in self.facts.values()]
 
 
+def find_commands(config: Config) -> CommandSet:
+    """How the units are compiled; the cache is told, for runs that are asked about one alone.
+
+    Raises LockcheckError as `load_commands` does.
+    """
+    if config.commands is not None:
+        return config.commands
+    commands = load_commands(config.tree, config.paths)
+    if config.cache is not None:
+        known = Known(Path(config.cache))
+        known.remember(
+            tree_name(config.tree.root, config.tree.build),
+            [KnownUnit(c.file, c.directory, c.arguments) for c in commands.commands],
+        )
+        known.close()
+    return commands
+
+
 class Units:
     """Reads the units of one configuration, as often as contents change."""
 
@@ -88,7 +107,6 @@ class Units:
         self._models = models
         self._commands = commands.commands
         self._wanted = resolve_paths(config.tree, config.paths)
-        self._library = libclang.identity()
         self._keys: dict[UnitJob, bytes] = {}
         self._versions: dict[str, list[_Version]] = {}
         self._disk = Disk()
@@ -110,8 +128,7 @@ class Units:
         jobs = [UnitJob(c.file, c.directory, c.arguments) for c in patched.commands]
         for job in jobs:
             if job not in self._keys:
-                parts = (self._library, str(self._root), job.file, job.directory, *job.arguments)
-                self._keys[job] = unit_key(parts)
+                self._keys[job] = key_of(self._root, job)
             self._versions.setdefault(job.file, [])
         progress.begin("units", len(jobs))
         facts = self._remembered(jobs, replaced)
@@ -128,7 +145,7 @@ class Units:
             store = FactStore(Path(self._config.cache), str(self._root))
         try:
             notices = self._complete(jobs, facts, overlay, replaced, store, progress)
-            if store is not None:
+            if store is not None and self._config.commands is None:
                 store.remember(_question(self._config), keys)
         finally:
             if store is not None:
@@ -231,6 +248,11 @@ class Units:
                     facts[job.file] = known[0]
                     self._remember(job, *known, replaced)
                     progress.advance(job.file)
+
+
+def key_of(root: Path, unit: UnitJob | KnownUnit) -> bytes:
+    """The key of a unit of the tree at `root` in the store."""
+    return unit_key((libclang.identity(), str(root), unit.file, unit.directory, *unit.arguments))
 
 
 def _question(config: Config) -> bytes:

@@ -22,9 +22,8 @@ from lockcheck.progress import Progress, SilentProgress
 from lockcheck.rules.engine import Checked, check_rules
 from lockcheck.rules.loader import load_rules
 from lockcheck.rules.model import AnnotatedData, Assertions, HookNoSleep, Rule
-from lockcheck.source.commands import load_commands
-from lockcheck.source.tree import check_architecture
-from lockcheck.units import Contents, Units
+from lockcheck.source.tree import KernelTree, check_architecture
+from lockcheck.units import Contents, Units, find_commands
 
 
 class Workspace:
@@ -43,7 +42,7 @@ class Workspace:
         self._progress = progress or SilentProgress()
         check_architecture(config.tree)
         self._progress.begin("compile commands", None)
-        with beside(load_commands, config.tree, config.paths) as asked:
+        with beside(find_commands, config) as asked:
             self.rules = load_rules(config.rules)
             self._models = load_models()
             check_constants(self._models)
@@ -89,12 +88,11 @@ class Workspace:
         notices.extend(_idle_rules(self.rules, checked))
         findings, dead = apply(checked.findings, self._suppressions, datetime.date.today())
         notices.extend(dead)
-        tree = self._config.tree
         return Report(
             findings=tuple(findings),
             notices=tuple(notices),
             rules=tuple(rule.info for rule in self.rules),
-            tree=TreeInfo(str(tree.root), tree.version, tree.git_revision(), tree.git_remote()),
+            tree=_tree_info(self._config.tree),
             ledger=checked.ledger,
             obligations=checked.obligations,
             units=len(read.units),
@@ -103,6 +101,17 @@ class Workspace:
             ended=_now(),
             complete=not any(notice.severity is Severity.ERROR for notice in notices),
         )
+
+
+def _tree_info(tree: KernelTree) -> TreeInfo:
+    return TreeInfo(
+        str(tree.root),
+        tree.version,
+        tree.git_revision(),
+        tree.git_remote(),
+        tree.config_name(),
+        tree.option("CC_VERSION_TEXT") or tree.compiler,
+    )
 
 
 def _now() -> str:

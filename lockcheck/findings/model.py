@@ -60,6 +60,14 @@ class Suppression(msgspec.Struct, frozen=True):
     expires: str | None = None  # ISO date
 
 
+class BaselineState(StrEnum):
+    """How a finding stands to those of an earlier run, in the words of SARIF."""
+
+    NEW = "new"
+    UNCHANGED = "unchanged"
+    ABSENT = "absent"  # it was there, and is not any more
+
+
 class Finding(msgspec.Struct, frozen=True):
     """A violated obligation: a claim about the kernel code.
 
@@ -69,6 +77,8 @@ class Finding(msgspec.Struct, frozen=True):
     chain: from the entry point to `location`, outermost first; also where a lock was taken/dropped.
     related: other places worth reading (declaration of the lock, the writers that hold it).
     fingerprint: of the meaning (rule, function, datum, lock, ordinal), never of line numbers.
+    baseline: how it stands to the baseline; None when there is none.
+    configurations: names of those that show it, when several were checked.
     """
 
     rule_id: str
@@ -79,6 +89,13 @@ class Finding(msgspec.Struct, frozen=True):
     related: tuple[Step, ...]
     fingerprint: str
     suppression: Suppression | None = None
+    baseline: BaselineState | None = None
+    configurations: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> bool:
+        """Whether it decides the exit status: nobody has accepted it, and it is not an old one."""
+        return self.suppression is None and self.baseline in (None, BaselineState.NEW)
 
 
 class RuleInfo(msgspec.Struct, frozen=True):
@@ -101,6 +118,8 @@ class TreeInfo(msgspec.Struct, frozen=True):
     version: str  # e.g. "6.12.117"
     git_revision: str | None  # HEAD, when the tree is a git work tree
     git_remote: str | None
+    config: str = ""  # the architecture, and a digest of .config that tells it from others
+    compiler: str = ""  # what it is configured for, e.g. "gcc (Debian 12.2.0-14) 12.2.0"
 
 
 class Outcome(StrEnum):
@@ -147,6 +166,8 @@ class Report(msgspec.Struct, frozen=True):
     notices: see lockcheck.errors.Notice; `complete` is false when any of them is an ERROR.
     obligations: each one, in order of location; `ledger` counts them by origin.
     units: number of translation units read.
+    absent: findings of the baseline that are there no more; None without a baseline.
+    configurations: names of all that were checked, when there are several; `units` is their sum.
     """
 
     findings: tuple[Finding, ...]  # suppressed ones included, with `suppression` set
@@ -160,3 +181,5 @@ class Report(msgspec.Struct, frozen=True):
     ended: str
     complete: bool
     obligations: tuple[LedgerEntry, ...] = ()
+    absent: tuple[Finding, ...] | None = None
+    configurations: tuple[str, ...] = ()

@@ -13,12 +13,19 @@ from types import MappingProxyType
 
 from lockcheck.errors import LockcheckError
 from lockcheck.findings.model import Report
-from lockcheck.report import sarif, text
+from lockcheck.report import limits, robot, sarif, text
 
 Renderer = Callable[[Report], str]
 
 # Every format under the name that `--format` takes.
-FORMATS: Mapping[str, Renderer] = MappingProxyType({"text": text.render, "sarif": sarif.render})
+FORMATS: Mapping[str, Renderer] = MappingProxyType(
+    {
+        "text": text.render,
+        "sarif": sarif.render,
+        "github": limits.render,
+        "robot": robot.render,
+    }
+)
 
 _ELSEWHERE = "choose another file with -o, or - for standard output"
 

@@ -77,6 +77,7 @@ def render(report: Report, *, all_kinds: bool = False) -> str:
     all_kinds: proved and unproved obligations are results, too, of the kinds pass and open.
 
     Suppressed findings are in it, with their suppression. `read_findings` reads findings back.
+    With a baseline each finding has its state, and those that are gone are in it as `absent`.
     Paths are relative to the tree; only a file outside of it keeps its absolute path.
     Raises LockcheckError when a rule names a weakness in a form that is not CWE-<number>.
     """
@@ -160,7 +161,7 @@ def _run(report: Report, all_kinds: bool) -> om.Run:
         },
         properties=_run_properties(report),
         results=[
-            *(_result(finding, index_of, root) for finding in report.findings),
+            *(_result(finding, index_of, root) for finding in _findings(report)),
             *(_obligations(report, index_of, root) if all_kinds else ()),
         ],
         taxonomies=[_taxonomy(weaknesses)] if weaknesses else None,
@@ -168,10 +169,16 @@ def _run(report: Report, all_kinds: bool) -> om.Run:
     )
 
 
+def _findings(report: Report) -> Iterator[Finding]:
+    """What is found, then what the baseline has and is there no more."""
+    yield from report.findings
+    yield from report.absent or ()
+
+
 def _all_rules(report: Report, all_kinds: bool) -> list[RuleInfo]:
     """The rules in order of their ids, with a stand-in for any that only a result names."""
     rules = {rule.rule_id: rule for rule in report.rules}
-    named = [(finding.rule_id, finding.level) for finding in report.findings]
+    named = [(finding.rule_id, finding.level) for finding in _findings(report)]
     if all_kinds:
         named.extend((entry.rule_id, Level.WARNING) for entry in report.obligations)
     for rule_id, level in named:
@@ -329,7 +336,10 @@ def _run_properties(report: Report) -> dict[str, Any]:
         }
         for entry in report.ledger
     ]
-    return {"tree": tree, "units": report.units, "ledger": ledger}
+    properties: dict[str, Any] = {"tree": tree, "units": report.units, "ledger": ledger}
+    if report.configurations:
+        properties["configurations"] = list(report.configurations)
+    return properties
 
 
 def _result(finding: Finding, index_of: dict[str, int], root: str) -> om.Result:
@@ -350,7 +360,11 @@ def _result(finding: Finding, index_of: dict[str, int], root: str) -> om.Result:
         ]
         or None,
         partial_fingerprints={SCHEME: finding.fingerprint},
+        baseline_state=finding.baseline.value if finding.baseline else None,
         suppressions=suppressions,
+        properties={"configurations": list(finding.configurations)}
+        if finding.configurations
+        else None,
     )
 
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import msgspec
 
 from lockcheck.errors import LockcheckError
 from lockcheck.findings.fingerprint import SCHEME
-from lockcheck.findings.model import Finding, Level, Location, Step, StepKind, Suppression
+from lockcheck.findings.model import (
+    BaselineState,
+    Finding,
+    Level,
+    Location,
+    Step,
+    StepKind,
+    Suppression,
+)
 from lockcheck.report import messages, uris
 from lockcheck.report.sarif_vocabulary import STEP_KINDS, TOOL_NAME
 
@@ -78,6 +89,10 @@ class _Suppression(_Read, frozen=True):
     justification: str = ""
 
 
+class _ResultProperties(_Read, frozen=True):
+    configurations: tuple[str, ...] = ()
+
+
 class _Result(_Read, frozen=True):
     rule_id: str
     level: Level
@@ -87,6 +102,8 @@ class _Result(_Read, frozen=True):
     code_flows: tuple[_CodeFlow, ...] = ()
     related_locations: tuple[_Location, ...] = ()
     suppressions: tuple[_Suppression, ...] = ()
+    baseline_state: BaselineState | None = None
+    properties: _ResultProperties = _ResultProperties()
 
 
 class _AnyResult(_Read, frozen=True):
@@ -102,8 +119,13 @@ class _Tool(_Read, frozen=True):
     driver: _Driver
 
 
+class _Invocation(_Read, frozen=True):
+    execution_successful: bool = True
+
+
 class _Results(_Read, frozen=True):
     results: tuple[msgspec.Raw, ...] = ()
+    invocations: tuple[_Invocation, ...] = ()
 
 
 class _AnyRun(_Read, frozen=True):
@@ -115,17 +137,31 @@ class _Log(_Read, frozen=True):
     runs: tuple[msgspec.Raw, ...]
 
 
+class EarlierRun(NamedTuple):
+    """What a log says of the run that wrote it; complete: whether everything was analysed."""
+
+    findings: tuple[Finding, ...]
+    complete: bool
+
+
 def read_findings(text: str | bytes, *, file: str | None = None) -> tuple[Finding, ...]:
     """The findings of a SARIF log that lockcheck wrote, in the order in which they stand there.
 
     text: the log. `read_findings(render(report))` equals `report.findings`, except that paths
         below the tree's root have become relative to it.
     file: where it was read from, for the error.
-    Runs of other tools in the same log are passed over.
+    Runs of other tools in the same log are passed over, and so are findings that were gone
+    already when it was written.
     Raises LockcheckError when the text is not SARIF 2.1.0, or a result lacks what we write.
     """
+    return read_run(text, file=file).findings
+
+
+def read_run(text: str | bytes, *, file: str | None = None) -> EarlierRun:
+    """As `read_findings`, with what the log says of the run itself."""
     findings: list[Finding] = []
     ours = 0
+    complete = True
     try:
         log = msgspec.json.decode(text, type=_Log)
         if log.version != "2.1.0":
@@ -135,27 +171,42 @@ def read_findings(text: str | bytes, *, file: str | None = None) -> tuple[Findin
             if msgspec.json.decode(raw, type=_AnyRun).tool.driver.name == TOOL_NAME:
                 ours += 1
                 run = msgspec.json.decode(raw, type=_Results)
-                # Obligations that are met, or open, are no findings; nor is what is gone.
-                for found in run.results:
-                    any_result = msgspec.json.decode(found, type=_AnyResult)
-                    if any_result.kind == "fail" and any_result.baseline_state != "absent":
-                        findings.append(_finding(msgspec.json.decode(found, type=_Result), file))
+                complete = complete and all(i.execution_successful for i in run.invocations)
+                findings.extend(_run_findings(run, file))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _unreadable(str(error), file) from error
     if not ours:
         raise _unreadable(f"no run of {TOOL_NAME} in it", file)
-    return tuple(findings)
+    return EarlierRun(tuple(findings), complete)
+
+
+def _run_findings(run: _Results, file: str | None) -> Iterator[Finding]:
+    for found in run.results:
+        what = msgspec.json.decode(found, type=_AnyResult)
+        # Obligations that are met, or open, are no findings.
+        if what.kind == "fail" and what.baseline_state != BaselineState.ABSENT:
+            yield _finding(msgspec.json.decode(found, type=_Result), file)
 
 
 def _unreadable(why: str, file: str | None) -> LockcheckError:
     return LockcheckError(
         f"cannot read this as SARIF that lockcheck wrote: {why}",
         file=file,
-        remedy="give a file written by `lockcheck check --format sarif -o FILE`",
+        remedy="give a file written by `lockcheck baseline -o FILE`, or by "
+        "`lockcheck check --format sarif -o FILE`",
     )
 
 
 def _finding(result: _Result, file: str | None) -> Finding:
+    if SCHEME not in result.partial_fingerprints:
+        others = [name for name in result.partial_fingerprints if name.startswith(f"{TOOL_NAME}/")]
+        if others:
+            raise LockcheckError(
+                f"its fingerprints are of the kind {others[0]}, those of this version of "
+                f"{TOOL_NAME} are {SCHEME}: they cannot be compared",
+                file=file,
+                remedy="write it anew with this version (`lockcheck baseline -o FILE`)",
+            )
     if len(result.locations) != 1 or SCHEME not in result.partial_fingerprints:
         raise _unreadable(f"a result of {result.rule_id} has no location or no fingerprint", file)
     related = tuple(
@@ -177,6 +228,8 @@ def _finding(result: _Result, file: str | None) -> Finding:
         related=related,
         fingerprint=result.partial_fingerprints[SCHEME],
         suppression=_suppression(result.suppressions[0]) if result.suppressions else None,
+        baseline=result.baseline_state,
+        configurations=result.properties.configurations,
     )
 
 

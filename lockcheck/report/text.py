@@ -52,6 +52,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 def render(report: Report, *, show_suppressed: bool = False, colour: bool = False) -> str:
     """The whole report as text, ending in a newline.
 
+    With a baseline only new findings are printed, the others are counted.
     show_suppressed: print suppressed findings too, each with the entry that suppresses it;
         otherwise they are only counted.
     colour: use ANSI colours. Never decided here: the caller knows where the text goes.
@@ -60,12 +61,17 @@ def render(report: Report, *, show_suppressed: bool = False, colour: bool = Fals
     paint = _paint if colour else _plain
     lines: list[str] = []
     for finding in report.findings:
-        if finding.suppression is None or show_suppressed:
+        if finding.counts or (finding.suppression is not None and show_suppressed):
             lines.extend(_finding(finding, paint))
     lines.extend(_notices(report.notices, paint))
     lines.extend(_ledger(report))
     lines.append(summary(report))
     return "\n".join(lines) + "\n"
+
+
+def diagnostics(findings: Sequence[Finding]) -> str:
+    """Findings alone, each with its chain, as `render` has them."""
+    return "".join(f"{line}\n" for finding in findings for line in _finding(finding, _plain))
 
 
 def notices(report: Report) -> str:
@@ -91,9 +97,17 @@ def painted(role: str, words: str, *, colour: bool) -> str:
 def summary(report: Report) -> str:
     """The closing line: counts, and in plain words whether the analysis was complete."""
     suppressed = sum(finding.suppression is not None for finding in report.findings)
-    shown = len(report.findings) - suppressed
-    parts = [count_of(shown, "finding"), f"{suppressed} suppressed"]
+    shown = sum(finding.counts for finding in report.findings)
+    if report.absent is None:
+        parts = [count_of(shown, "finding")]
+    else:
+        old = len(report.findings) - suppressed - shown
+        parts = [count_of(shown, "new finding"), f"{old} in the baseline"]
+        parts.append(f"{len(report.absent)} of the baseline gone")
+    parts.append(f"{suppressed} suppressed")
     parts.append(f"{count_of(report.units, 'unit')} read")
+    if report.configurations:
+        parts[-1] += f" in {len(report.configurations)} configurations"
     text = "lockcheck: " + ", ".join(parts)
     if not report.complete:
         text += "; INCOMPLETE: not everything was analysed, see the errors above"
@@ -151,6 +165,9 @@ def _finding(finding: Finding, paint: _Painter) -> Iterator[str]:
             yield _diagnostic(_where(step.location), "note", _step_message(step), paint)
     for step in finding.related:
         yield _diagnostic(_where(step.location), "note", _step_message(step), paint)
+    if finding.configurations:
+        where = "found in " + ", ".join(finding.configurations)
+        yield _diagnostic(_where(finding.location), "note", where, paint)
     if finding.suppression is not None:
         entry = finding.suppression
         until = f" (until {entry.expires})" if entry.expires else ""

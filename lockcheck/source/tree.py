@@ -7,6 +7,7 @@ writes to either.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -83,6 +84,14 @@ class KernelTree:
     def make_command(self, goal: str) -> str:
         """Return the shell command that makes `goal` in this tree, for messages."""
         return f"{_make(self.root, self.build)} {goal}"
+
+    def config_name(self) -> str:
+        """Return what tells this configuration from others: `x86_64, .config 3f2a91c07b52`."""
+        try:
+            content = (self.build / ".config").read_bytes()
+        except OSError:
+            return self.make_arch
+        return f"{self.make_arch}, .config {hashlib.sha256(content).hexdigest()[:12]}"
 
     def git_revision(self) -> str | None:
         """Return the commit that is checked out, or None when root is no git work tree."""

@@ -37,8 +37,14 @@ def examples(help_text: str) -> list[list[str]]:
     """The command lines of a help text's examples."""
     block = re.search(r"Examples?:\n(.*?)(\n\n|\Z)", help_text, re.S)
     assert block is not None, "no example"
-    lines = [line.strip() for line in block.group(1).splitlines()]
-    return [shlex.split(line, comments=True) for line in lines if line.startswith("lockcheck ")]
+    found = []
+    for line in map(str.strip, block.group(1).splitlines()):
+        if line.startswith("make "):  # make C=1 CHECK="lockcheck kbuild" …
+            values = [w for w in shlex.split(line) if w.startswith("CHECK=")]
+            line = values[0].removeprefix("CHECK=") if values else line
+        if line.startswith("lockcheck "):
+            found.append(shlex.split(line, comments=True))
+    return found
 
 
 @pytest.mark.parametrize(("name", "help_text"), list(commands()))

@@ -67,6 +67,13 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
         ),
         "one run; how it is shown is for whoever asked",
     ),
+    "stamp": (frozenset(), "looks at the program's own files"),
+    "oneunit": (
+        frozenset(
+            {"config", "stamp", "source", "facts", "models", "rules", "findings", "session"},
+        ),
+        "runs the session on what the cache knows: which units those are is the store's to tell",
+    ),
     "series": (
         frozenset({"config", "progress", "source", "findings", "workspace"}),
         "from patches to states of the tree, and from their reports to a verdict",
@@ -75,6 +82,19 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
     "cli_options": (
         frozenset({"config", "source"}),
         "options that commands share: what they stand for, before anything runs",
+    ),
+    "cli_configurations": (
+        frozenset({"config", "progress", "findings", "session", "cli_outputs"}),
+        "what --build given twice means, for the commands that take it so",
+    ),
+    "cli_baseline": (
+        frozenset({"findings", "report", "exitstatus", "cli_options", "cli_configurations"}),
+        "one command, and one option of `check`: what is new is for findings to tell",
+    ),
+    "cli_kbuild": (
+        frozenset({"config", "source", "findings", "report", "oneunit", "exitstatus"})
+        | {"cli_options", "cli_outputs"},
+        "one command: what kbuild wants of a checker",
     ),
     "cli_outputs": (
         frozenset({"source", "cli_options"}),
@@ -107,8 +127,8 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
         frozenset(
             {
                 *("config", "progress", "source", "rules", "findings", "report", "session"),
-                *("exitstatus", "cli_options", "cli_outputs", "cli_cache"),
-                *("cli_ledger", "cli_questions", "cli_series"),
+                *("exitstatus", "cli_options", "cli_outputs", "cli_cache", "cli_configurations"),
+                *("cli_baseline", "cli_kbuild", "cli_ledger", "cli_questions", "cli_series"),
             }
         ),
         "options and exit status: no stage is driven from here but through the session",
@@ -119,15 +139,8 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
 CONFINED = {
     "clang": {"parse", "source.doctor"},
     "click": {
-        *(
-            "cli",
-            "cli_options",
-            "cli_outputs",
-            "cli_cache",
-            "cli_ledger",
-            "cli_questions",
-            "cli_series",
-        ),
+        *("cli", "cli_options", "cli_outputs", "cli_baseline", "cli_cache", "cli_kbuild"),
+        *("cli_ledger", "cli_questions", "cli_series"),
         "exitstatus",
     },
     "networkx": {"callgraph", "lockstate"},
