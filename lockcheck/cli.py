@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from lockcheck import __version__, exitstatus
+from lockcheck.cli_b4 import b4
 from lockcheck.cli_baseline import against, baseline_option, read_baseline
 from lockcheck.cli_baseline import baseline as baseline_command
 from lockcheck.cli_cache import cache as cache_command
@@ -312,7 +313,7 @@ def _rule_text(info: RuleInfo) -> str:
     return "\n".join(parts) + "\n"
 
 
-_COMMANDS = (ledger, why, guards, baseline_command, kbuild, series, cache_command)
+_COMMANDS = (ledger, why, guards, baseline_command, kbuild, series, b4, cache_command)
 for _command in _COMMANDS:
     cli.add_command(_command)
 

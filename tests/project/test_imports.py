@@ -87,6 +87,15 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
         frozenset({"config", "progress", "findings", "session", "cli_outputs"}),
         "what --build given twice means, for the commands that take it so",
     ),
+    "message": (
+        frozenset({"config", "progress", "findings", "series"}),
+        "one mail is a series of one patch",
+    ),
+    "cli_b4": (
+        frozenset({"progress", "findings", "report", "message", "stamp", "exitstatus"})
+        | {"cli_options", "cli_outputs"},
+        "one command: what b4 wants of a check",
+    ),
     "cli_baseline": (
         frozenset({"findings", "report", "exitstatus", "cli_options", "cli_configurations"}),
         "one command, and one option of `check`: what is new is for findings to tell",
@@ -128,7 +137,8 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
             {
                 *("config", "progress", "source", "rules", "findings", "report", "session"),
                 *("exitstatus", "cli_options", "cli_outputs", "cli_cache", "cli_configurations"),
-                *("cli_baseline", "cli_kbuild", "cli_ledger", "cli_questions", "cli_series"),
+                *("cli_b4", "cli_baseline", "cli_kbuild"),
+                *("cli_ledger", "cli_questions", "cli_series"),
             }
         ),
         "options and exit status: no stage is driven from here but through the session",
@@ -139,8 +149,8 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
 CONFINED = {
     "clang": {"parse", "source.doctor"},
     "click": {
-        *("cli", "cli_options", "cli_outputs", "cli_baseline", "cli_cache", "cli_kbuild"),
-        *("cli_ledger", "cli_questions", "cli_series"),
+        *("cli", "cli_options", "cli_outputs", "cli_b4", "cli_baseline", "cli_kbuild"),
+        *("cli_cache", "cli_ledger", "cli_questions", "cli_series"),
         "exitstatus",
     },
     "networkx": {"callgraph", "lockstate"},
