@@ -21,6 +21,7 @@ from lockcheck.cli_cache import cache as cache_command
 from lockcheck.cli_configurations import analyse_all
 from lockcheck.cli_kbuild import kbuild
 from lockcheck.cli_ledger import ledger
+from lockcheck.cli_lsp import lsp
 from lockcheck.cli_options import (
     ARGUMENTS,
     builds_options,
@@ -313,7 +314,10 @@ def _rule_text(info: RuleInfo) -> str:
     return "\n".join(parts) + "\n"
 
 
-_COMMANDS = (ledger, why, guards, baseline_command, kbuild, series, b4, cache_command)
+_COMMANDS = (
+    *(ledger, why, guards, baseline_command, kbuild, series, b4),
+    *(lsp, cache_command),
+)
 for _command in _COMMANDS:
     cli.add_command(_command)
 

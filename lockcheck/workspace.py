@@ -58,6 +58,7 @@ class Workspace:
             self.commands = asked()
         self._progress.end()
         self._units = Units(config, self.commands, self._models)
+        self.program: Program | None = None  # of the last report, for questions about it
 
     def report(self, overlay: Contents | None = None, progress: Progress | None = None) -> Report:
         """Check all units with `overlay` in place of files, on top of the configuration's own.
@@ -80,6 +81,7 @@ class Workspace:
         gc.disable()
         try:
             program = Program(read.units, self._models.with_constants(constants))
+            self.program = program
             checked = check_rules(program, self.rules, progress.advance)
         finally:
             gc.enable()

@@ -72,3 +72,60 @@ class GuardsAnswer(msgspec.Struct, frozen=True):
     accesses: tuple[AccessAnswer, ...]
     writers: tuple[HeldLock, ...]
     notices: tuple[Notice, ...] = ()
+
+
+class Requirement(msgspec.Struct, frozen=True):
+    """A lock that a function asks of its callers.
+
+    lock_class, mode: as in a LedgerEntry. text: in words. owner: the function that needs it: the
+    one asked about, or one that it calls. asserted: the function has an assertion that says so.
+    """
+
+    lock_class: str
+    mode: str
+    text: str
+    owner: str
+    asserted: bool
+
+
+class FunctionAnswer(msgspec.Struct, frozen=True):
+    """What is known of one function.
+
+    acquires, releases: net over a call; the flag says whether every way out has it.
+    sleeps: the calls down to where it may sleep, and why there; empty when it does not.
+    conditional: not on every way through it.
+    """
+
+    why: WhyAnswer
+    requires: tuple[Requirement, ...]
+    acquires: tuple[tuple[HeldLock, bool], ...]
+    releases: tuple[tuple[HeldLock, bool], ...]
+    sleeps: tuple[str, ...]
+    conditional: bool
+
+
+class PlaceAnswer(msgspec.Struct, frozen=True):
+    """What is held right before the first event on a line, or on the next line that has one.
+
+    always: in every context. sometimes: in some only. reached: whether control gets there at all.
+    """
+
+    function: str
+    line: int
+    always: tuple[HeldLock, ...]
+    sometimes: tuple[HeldLock, ...]
+    contexts: int
+    reached: bool
+
+
+class MissingAssertion(msgspec.Struct, frozen=True):
+    """A function that asks for a lock without an assertion that says so.
+
+    macro: the assertion for the mode. paths: where the lock is, by the struct that a parameter or
+        variable points to: ("kvm_vcpu", "kvm->mmu_lock"); the shortest first.
+    """
+
+    location: Location
+    lock_class: str
+    macro: str
+    paths: tuple[tuple[str, str], ...]

@@ -139,6 +139,8 @@ class LedgerEntry(msgspec.Struct, frozen=True):
     lock: the lock classes that are asked for.
     reason: why it is proved, which finding it is, or what would decide it.
     no_caller: unproved only because nobody in the units calls the function, or one above it.
+    modes: how each of `lock` has to be held: "any", "write", "read" or "section"; "absent" for one
+        that must not be.
     """
 
     outcome: Outcome
@@ -149,6 +151,7 @@ class LedgerEntry(msgspec.Struct, frozen=True):
     lock: tuple[str, ...]
     reason: str
     no_caller: bool = False
+    modes: tuple[str, ...] = ()
 
 
 class LedgerCount(msgspec.Struct, frozen=True):

@@ -127,6 +127,7 @@ class Models(msgspec.Struct, frozen=True):
     aliases: variables and sparse's names that stand for a section → its term.
     entries: where control comes from outside, and what is held then; see EntryModel.
     back_pointers: (field, fields): what a field points to is where its object was reached from.
+    lock_assertions: the macros that assert that a lock is held, by mode (ANY, WRITE, READ).
     exclusive: sets of file name beginnings of which only one is in use.
     counters: fields whose stores do not make a branch's outcome stale (see callgraph.effects).
     globals: variables that functions take or drop.
@@ -143,6 +144,7 @@ class Models(msgspec.Struct, frozen=True):
     back_pointers: tuple[tuple[str, tuple[str, ...]], ...] = ()
     exclusive: tuple[tuple[str, ...], ...] = ()
     globals: frozenset[str] = frozenset()
+    lock_assertions: dict[str, str] = {}
 
     def section(self, name: str) -> Expr:
         """The term of a section."""
@@ -167,7 +169,7 @@ _TOP = frozenset(
     {
         "functions", "lock-records", "constants", "keep-alive-variables", "sections",
         "section-names", "entry-points", "counters", "back-pointers",
-        "exclusive",
+        "exclusive", "lock-assertions",
     }
 )  # fmt: skip
 
@@ -189,6 +191,7 @@ def _models(load: Callable[[str, str], Node]) -> Models:
     counters: list[str] = []
     back: list[tuple[str, tuple[str, ...]]] = []
     exclusive: list[tuple[str, ...]] = []
+    assertions: dict[str, str] = {}
     for file in sorted(resources.files("lockcheck.models").joinpath("data").iterdir(), key=_name):
         if not file.name.endswith(".yaml"):
             continue
@@ -207,6 +210,8 @@ def _models(load: Callable[[str, str], Node]) -> Models:
             back.append((item.required("field").string(), tuple(item.strings("through"))))
         for tag, kind in top.mapping("lock-records").items():
             lock_records[tag] = kind.one_of({EXCLUSIVE, SHARED, SECTION})
+        for mode, macro in top.mapping("lock-assertions").items():
+            assertions[mode] = macro.string()
         keep_alive.extend(top.strings("keep-alive-variables"))
         for name, value in top.mapping("constants").items():
             constants[name] = value.integer()
@@ -235,6 +240,7 @@ def _models(load: Callable[[str, str], Node]) -> Models:
             for effect in (*model.acquires, *model.releases)
             if effect.lock is not None and effect.lock[0] == "g"
         ),
+        assertions,
     )
 
 

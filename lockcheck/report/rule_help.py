@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 
 from lockcheck.findings.model import RuleInfo
+from lockcheck.report import cwe
 
 # GitHub cuts a description beyond this many characters, in the middle of a word.
 _DESCRIPTION_LIMIT = 1000
+
+# For rules without a weakness of their own: the kernel's documentation of its locks.
+_LOCKING_HELP_URI = "https://docs.kernel.org/locking/index.html"
 
 
 def pascal_case(identifier: str) -> str:
@@ -15,6 +19,14 @@ def pascal_case(identifier: str) -> str:
     return "".join(
         word[:1].upper() + word[1:] for word in re.split(r"[^0-9A-Za-z]+", identifier) if word
     )
+
+
+def help_uri(rule: RuleInfo) -> str:
+    """Where to read on: the weakness that the rule names, else the kernel's page about locks.
+
+    Raises LockcheckError when the rule names a weakness in a form that is not CWE-<number>.
+    """
+    return cwe.definition_uri(cwe.number(rule.cwe[0])) if rule.cwe else _LOCKING_HELP_URI
 
 
 def full_description(rule: RuleInfo) -> str:

@@ -42,9 +42,6 @@ __all__ = ["INFORMATION_URI", "read_findings", "render", "render_series"]
 # Where readers learn more about lockcheck. The project has no public page yet.
 INFORMATION_URI = "https://lockcheck.invalid/"
 
-# For rules without a weakness of their own: the kernel's documentation of its locks.
-_LOCKING_HELP_URI = "https://docs.kernel.org/locking/index.html"
-
 _SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 )
@@ -230,7 +227,7 @@ def _rule(rule: RuleInfo) -> om.ReportingDescriptor:
         help=om.MultiformatMessageString(
             text=rule_help.help_text(rule), markdown=rule_help.help_markdown(rule)
         ),
-        help_uri=cwe.definition_uri(weaknesses[0]) if weaknesses else _LOCKING_HELP_URI,
+        help_uri=rule_help.help_uri(rule),
         default_configuration=om.ReportingConfiguration(level=rule.level.value),
         properties=properties,
         relationships=[

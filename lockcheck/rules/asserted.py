@@ -75,6 +75,7 @@ class _Check:
             lock=tuple(need.lock_class for need in instance.needs),
             reason=reason,
             no_caller=no_caller,
+            modes=tuple(self._mode(need) for need in instance.needs),
         )
 
     def _requirement(self, instance: Instance) -> str:
@@ -85,6 +86,14 @@ class _Check:
         if instance.function == promise.function:
             return text
         return f"{text}, in {name_of(promise.function)}()"
+
+    def _mode(self, need: Need) -> str:
+        if need.absent:
+            return "absent"
+        kind = self._assertions.lock_kind(need)
+        if kind == SECTION or (need.term is not None and need.term[0] == "section"):
+            return SECTION
+        return need.mode if kind == SHARED else ANY
 
     def _need_text(self, need: Need) -> str:
         kind = self._assertions.lock_kind(need)

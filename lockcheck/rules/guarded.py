@@ -32,7 +32,7 @@ from lockcheck.lockstate.verdicts import (
     Verdict,
     Violation,
 )
-from lockcheck.models.loader import ANY, EXCLUSIVE, READ
+from lockcheck.models.loader import ANY, EXCLUSIVE, READ, SECTION
 from lockcheck.rules.accesses import Access, AccessFinder
 from lockcheck.rules.assertions import AssertionAnalysis, rests_on
 from lockcheck.rules.evidence import Evidencer, name_of, proof_text
@@ -289,6 +289,7 @@ class _GuardedCheck:
             lock=tuple(lock.pattern.lock_class() for lock in obligation.locks),
             reason=reason,
             no_caller=words.has_no_caller(access.function) and rank == 1,
+            modes=tuple(self._mode(lock) for lock in obligation.locks),
         )
 
     def _needs(self, obligation: Obligation) -> str:
@@ -379,6 +380,12 @@ class _GuardedCheck:
             functions[access.function].absolute(access.loc),
             functions[access.inner].absolute(access.inner_loc),
         )
+
+    def _mode(self, lock: BoundLock) -> str:
+        kind = self._kind(lock)
+        if kind == SECTION:
+            return SECTION
+        return ANY if kind == EXCLUSIVE or lock.mode == READ else lock.mode
 
     def _kind(self, lock: BoundLock) -> str:
         return self._program.models.lock_records.get(lock.pattern.tail, EXCLUSIVE)

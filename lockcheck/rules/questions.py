@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from lockcheck.callgraph.program import Program
 from lockcheck.errors import LockcheckError
-from lockcheck.facts.ir import ONCE, UPDATE
+from lockcheck.facts.ir import ONCE, UPDATE, Expr
 from lockcheck.findings.answers import (
     AccessAnswer,
     ContextAnswer,
@@ -39,9 +39,10 @@ _VARIABLE = "object"
 class Questions:
     """Answers for one program."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, analysis: Analysis | None = None) -> None:
+        """`analysis`: one of the same program, whose answers are shared."""
         self._program = program
-        self._analysis = Analysis(program)
+        self._analysis = analysis or Analysis(program)
         self._contexts = ContextFinder(self._analysis)
         self._words = Evidencer(program)
 
@@ -54,7 +55,7 @@ class Questions:
             raise LockcheckError(
                 f"no function {name}() in the units read", remedy=self._similar(name)
             )
-        return [self._why(key) for key in keys]
+        return [self.contexts_of(key) for key in keys]
 
     def _similar(self, name: str) -> str:
         names = {name_of(key) for key in self._program.functions}
@@ -63,21 +64,22 @@ class Questions:
             return "did you mean " + " or ".join(f"{other}()" for other in close) + "?"
         return "name the directories in which it is defined and called"
 
-    def _why(self, key: str) -> WhyAnswer:
+    def contexts_of(self, key: str) -> WhyAnswer:
+        """The contexts of one function, by its key."""
         found = self._contexts.contexts(key)
         contexts = tuple(self._context(key, context) for context in found.contexts)
         return WhyAnswer(
             function=name_of(key),
             location=self._words.definition(key),
             contexts=contexts,
-            common=_common([set(context.locks) for context in contexts]),
+            common=common_locks([set(context.locks) for context in contexts]),
             cut=found.cut,
         )
 
     def _context(
         self, key: str, context: Surroundings, local: Iterable[HeldLock] = ()
     ) -> ContextAnswer:
-        locks = {self._lock(key, lock) for lock in context.locks} | set(local)
+        locks = {self.lock(key, lock) for lock in context.locks} | set(local)
         steps = [Step(StepKind.ENTRY, self._top(key, context), context.entry, 0)]
         for depth, step in enumerate(context.chain):
             through = "" if step.slot is None else f" through {spell_slot(step.slot)}"
@@ -94,7 +96,8 @@ class Questions:
     def _top(self, key: str, context: Surroundings) -> Location:
         return self._words.definition(context.chain[0].caller if context.chain else key)
 
-    def _lock(self, key: str, lock: Lock) -> HeldLock:
+    def lock(self, key: str, lock: Lock) -> HeldLock:
+        """A lock in the terms of a function, as people write it there."""
         term, mode = lock
         if term[0] in ("section", "class"):
             text = str(term[1]).split("@", 1)[0]
@@ -149,21 +152,34 @@ class Questions:
             remedy = f"did you mean {' or '.join(close)}?" if close else "check the declaration"
             raise LockcheckError(str(error), remedy=remedy) from error
 
+    def held_at(
+        self, key: str, state: State, base: Expr | None = None, *, new: bool = False
+    ) -> list[ContextAnswer]:
+        """What is held in a state of a function, for each context of it.
+
+        base: the object that it is about, when there is one; new: nobody else knows that one.
+        """
+        local = [self.lock(key, (term, held.mode)) for term, held in state.held.items()]
+        datum = None if base is None else parameter_object(base)
+        return [
+            self._context(
+                key,
+                context._replace(
+                    locks=frozenset(x for x in context.locks if not _is_dropped(x, state)),
+                    private=new or context.private,
+                ),
+                local,
+            )
+            for context in self._contexts.contexts(key, datum).contexts
+        ]
+
     def _access(self, same: list[Access]) -> AccessAnswer:
         first = same[0]
         key = first.function
         chains: list[ContextAnswer] = []
         for access in same:
-            local = [self._lock(key, (t, h.mode)) for t, h in access.at.state.held.items()]
             new = self._analysis.is_unshared(key, access.at.state, access.base)
-            for context in self._contexts.contexts(key, parameter_object(access.base)).contexts:
-                kept = context._replace(
-                    locks=frozenset(
-                        lock for lock in context.locks if not _is_dropped(lock, access.at.state)
-                    ),
-                    private=new or context.private,
-                )
-                chains.append(self._context(key, kept, local))
+            chains.extend(self.held_at(key, access.at.state, access.base, new=new))
         different: dict[tuple[object, ...], ContextAnswer] = {}
         for chain in sorted(chains, key=lambda c: (not c.known, len(c.chain))):
             different.setdefault((chain.locks, chain.private), chain)
@@ -172,7 +188,7 @@ class Questions:
             location=self._words.location(key, first.loc),
             kind=_kind(first),
             text=self._words.spell(key, first.written),
-            locks=_common([set(chain.locks) for chain in shared or different.values()]),
+            locks=common_locks([set(chain.locks) for chain in shared or different.values()]),
             private=not shared,
             chains=tuple(different.values()),
         )
@@ -196,7 +212,7 @@ def _by_place(answer: AccessAnswer) -> tuple[object, ...]:
     return (answer.kind not in ("write", "update"), answer.location)
 
 
-def _common(locksets: list[set[HeldLock]]) -> tuple[HeldLock, ...]:
+def common_locks(locksets: list[set[HeldLock]]) -> tuple[HeldLock, ...]:
     """Locks in all locksets, by class: held for write only if it is in all of them."""
     if not locksets:
         return ()
@@ -219,4 +235,4 @@ def _plainness(text: str) -> tuple[bool, bool, int, str]:
 
 
 def _writers(writes: list[AccessAnswer]) -> tuple[HeldLock, ...]:
-    return _common([set(write.locks) for write in writes])
+    return common_locks([set(write.locks) for write in writes])

@@ -132,13 +132,21 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
         ),
         "two commands: options and exit status",
     ),
+    "lsp": (
+        frozenset({"config", "source", "workspace", "rules", "findings", "report"}),
+        "another front end: asks a workspace, and places in its program",
+    ),
+    "cli_lsp": (
+        frozenset({"lsp", "exitstatus", "cli_options"}),
+        "one command: options and exit status",
+    ),
     "cli": (
         frozenset(
             {
                 *("config", "progress", "source", "rules", "findings", "report", "session"),
                 *("exitstatus", "cli_options", "cli_outputs", "cli_cache", "cli_configurations"),
                 *("cli_b4", "cli_baseline", "cli_kbuild"),
-                *("cli_ledger", "cli_questions", "cli_series"),
+                *("cli_ledger", "cli_lsp", "cli_questions", "cli_series"),
             }
         ),
         "options and exit status: no stage is driven from here but through the session",
@@ -150,12 +158,14 @@ CONFINED = {
     "clang": {"parse", "source.doctor"},
     "click": {
         *("cli", "cli_options", "cli_outputs", "cli_b4", "cli_baseline", "cli_kbuild"),
-        *("cli_cache", "cli_ledger", "cli_questions", "cli_series"),
+        *("cli_cache", "cli_ledger", "cli_lsp", "cli_questions", "cli_series"),
         "exitstatus",
     },
+    "lsprotocol": {"lsp"},
     "networkx": {"callgraph", "lockstate"},
     "pebble": {"lower.worker"},
     "pycparser": {"rules", "lower.contracts"},
+    "pygls": {"lsp"},
     "rich": {"progress", "report.ledger_table"},
     "ruamel": {"yamlfile"},
     "sarif_om": {"report.sarif"},
