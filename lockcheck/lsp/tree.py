@@ -151,7 +151,7 @@ class Tree:
             if not (root / file).exists():
                 overlay[file] = None
         for file, document in self._open().items():
-            text = document.text.encode("utf-8", "surrogateescape")
+            text = document.text.encode("utf-8", "replace")
             try:
                 same = (root / file).read_bytes() == text
             except OSError:

@@ -25,7 +25,13 @@ EXAMPLE = re.compile(r"\be\.g\. .*", re.S)
 # Module → why it may name a subsystem after all.
 _HELP = "the help shows commands that work on a real tree"
 SUBSYSTEM_ALLOWED = dict.fromkeys(
-    ("lockcheck.cli", "lockcheck.cli_ledger", "lockcheck.cli_questions", "lockcheck.cli_series"),
+    (
+        "lockcheck.cli",
+        "lockcheck.cli_ledger",
+        "lockcheck.cli_lsp",
+        "lockcheck.cli_questions",
+        "lockcheck.cli_series",
+    ),
     _HELP,
 )
 
@@ -128,9 +134,9 @@ def test_tests_have_names_of_their_own() -> None:
 def test_every_needed_distribution_is_declared() -> None:
     """Whatever the package imports is among its dependencies, and nothing else is."""
     document = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    declared = {
-        re.split(r"[<>=!~ \[]", entry)[0].lower() for entry in document["project"]["dependencies"]
-    }
+    project = document["project"]
+    entries = [*project["dependencies"], *project["optional-dependencies"]["lsp"]]
+    declared = {re.split(r"[<>=!~ \[]", entry)[0].lower() for entry in entries}
     module_of = {
         "libclang": "clang",
         "ruamel.yaml": "ruamel",
