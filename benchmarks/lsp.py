@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import os
 import statistics
 import sys
 import time
@@ -49,6 +50,11 @@ async def run(arguments: argparse.Namespace) -> None:
             if params.uri == uri and params.version == version:
                 return time.monotonic(), len(params.diagnostics)
 
+    def cpu() -> float:
+        """CPU seconds of the server's process that analyses, and of what it started."""
+        assert client._server is not None
+        return sum(_cpu(pid) for pid in _children(client._server.pid))
+
     begin = time.monotonic()
     await client.start_io(*command, *arguments.paths)
     await client.initialize_async(
@@ -66,7 +72,7 @@ async def run(arguments: argparse.Namespace) -> None:
     print(f"start to first diagnostics: {ended - begin:.2f} s ({count} in {arguments.file})")
     versions = itertools.count(1)
     for name, edit in EDITS:
-        seconds = []
+        seconds, used = [], cpu()
         for number in range(arguments.repeat):
             version = next(versions)
             new = edit(text) + f"/* {number} */\n"
@@ -80,7 +86,11 @@ async def run(arguments: argparse.Namespace) -> None:
             ended, count = await diagnostics(version)
             seconds.append(ended - begin)
         each = ", ".join(f"{s:.2f}" for s in seconds)
-        print(f"{name}: median {statistics.median(seconds):.2f} s ({each}), {count} diagnostics")
+        used = (cpu() - used) / arguments.repeat
+        print(
+            f"{name}: median {statistics.median(seconds):.2f} s ({each}), "
+            f"{used:.2f} s of CPU each, {count} diagnostics"
+        )
     for line, word in enumerate(text.split("\n")):
         if word.startswith(("bool kvm_zap", "static int direct_page_fault")):
             begin = time.monotonic()
@@ -92,6 +102,23 @@ async def run(arguments: argparse.Namespace) -> None:
     await client.shutdown_async(None)
     client.exit(None)
     await client.stop()
+
+
+def _stat(pid: str) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _children(parent: int) -> list[str]:
+    folders = (folder.name for folder in Path("/proc").glob("[0-9]*"))
+    return [pid for pid in folders if _stat(pid)[1:2] == [str(parent)]]
+
+
+def _cpu(pid: str) -> float:
+    ticks = sum(map(int, _stat(pid)[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:

@@ -103,7 +103,7 @@ async def test_an_unknown_request_is_answered_with_an_error(start: Start, tree: 
         ("no tree", "no kernel tree here"),
         ("unconfigured", "it has no .config"),
         ("unprepared", "autoconf.h is missing"),
-        ("no such path", "there is no nowhere in the tree"),
+        ("no such path", "nowhere in the tree"),
         ("no such rules", "no such rule file"),
         ("wrong type", "Expected `array`"),
         ("unknown option", "unknown field `path`"),
