@@ -3,12 +3,13 @@
     benchmarks/mutants.py [--tree VERSION] [--kind KIND] [--limit N] [--seed S] [--write]
 
 Edits real functions of the prepared trees (scripts/kernel-tree) so that a lock is missing which a
-proved obligation needs, by the ledger of the unmutated tree, and analyses each mutant through an
-overlay: no file is touched. A mutant is detected when there is a finding that the unmutated tree
-does not have, on a chain through the mutated function or in what it calls. Any other new finding is
-collateral. Prints a table by kind and those that were missed; --write puts both into
-docs/mutants.md and keeps what is written there by hand. --json adds the results of this run to
-those of a file, so that trees and kinds can be run apart.
+proved obligation needs, by the ledger of the unmutated tree, or so that one is taken twice or in
+another order (mutants_order.py), and analyses each mutant through an overlay: no file is touched. A
+mutant is detected when there is a finding that the unmutated tree does not have, on a chain through
+the mutated function or in what it calls. Any other new finding is collateral. Prints a table by
+kind and those that were missed; --write puts both into docs/mutants.md and keeps what is written
+there by hand. --json adds the results of this run to those of a file, so that trees and kinds can
+be run apart.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 from unittest.mock import patch
 
 from mutants_kinds import KINDS, Mutant, make
+from mutants_order import ORDER_KINDS, make_order
 from mutants_reach import Tree
 from mutants_report import Result, render, write
 
@@ -40,6 +42,7 @@ from lockcheck.source.tree import KernelTree, find_tree
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = ("arch/x86/kvm", "virt/kvm", "drivers/gpu/drm/i915/gvt")
 VERSIONS = ("6.1", "6.12")
+ALL_KINDS = (*KINDS, *ORDER_KINDS)
 PAGE = ROOT / "docs" / "mutants.md"
 
 
@@ -54,7 +57,7 @@ def main() -> int:
     """Make and analyse mutants; the exit status is 0 even if some are missed, 130 on Ctrl-C."""
     parser = argparse.ArgumentParser(description="mutants of the kernel's locking")
     parser.add_argument("--tree", choices=VERSIONS, action="append")
-    parser.add_argument("--kind", choices=KINDS, action="append")
+    parser.add_argument("--kind", choices=ALL_KINDS, action="append")
     parser.add_argument("--limit", type=int, default=5, help="of a kind and a tree; 0: run nothing")
     parser.add_argument("--seed", default="1")
     parser.add_argument("--cache", default=os.path.expanduser("~/.cache/lockcheck"))
@@ -105,8 +108,8 @@ def _run(version: str, options: argparse.Namespace, results: dict[str, Result]) 
     _say(f"{version}: the unmutated tree")
     base, program = _analyse_base(config)
     source = Tree(tree.root, program, base.obligations)
-    for kind in options.kind or KINDS:
-        candidates = make(source, kind, options.seed)
+    for kind in options.kind or ALL_KINDS:
+        candidates = (make_order if kind in ORDER_KINDS else make)(source, kind, options.seed)
         _say(f"{version} {kind}: {len(candidates)} functions to choose from")
         done = 0
         for mutant in candidates:

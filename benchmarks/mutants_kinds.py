@@ -61,6 +61,11 @@ def make(tree: Tree, kind: str, seed: str) -> list[Mutant]:
             for use in tree.uses[key]
             for mutant in maker(tree, use)
         ]
+    return spread(made, rng)
+
+
+def spread(made: list[Mutant], rng: random.Random) -> list[Mutant]:
+    """Mutants in a random order, at most one for each function, spread over the locks."""
     rng.shuffle(made)
     chosen: dict[tuple[str, str], Mutant] = {}
     for mutant in made:

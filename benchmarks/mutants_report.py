@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mutants_kinds import KINDS
+from mutants_order import ORDER_KINDS
 
 _BEGIN, _END = "<!-- made by benchmarks/mutants.py -->", "<!-- end -->"
 _HAND = """
 ## Why they are missed
 
 """
+_KINDS = (*KINDS, *ORDER_KINDS)
 _LEDGER_LINES = 4
 _LEDGER_WIDTH = 360
 
@@ -37,12 +39,12 @@ class Result(NamedTuple):
 
 def render(results: Iterable[Result]) -> str:
     """Markdown for all results."""
-    results = sorted(results, key=lambda r: (KINDS.index(r.kind), r.version, r.file, r.line))
+    results = sorted(results, key=lambda r: (_KINDS.index(r.kind), r.version, r.file, r.line))
     counted = [r for r in results if not r.broken]
     lines = [
         "| kind | made | detected | missed | collateral | seconds each |",
         "|---|---|---|---|---|---|",
-        *(_row(kind, [r for r in counted if r.kind == kind]) for kind in KINDS),
+        *(_row(kind, [r for r in counted if r.kind == kind]) for kind in _KINDS),
         _row("all", counted),
     ]
     for title, chosen in (

@@ -32,6 +32,7 @@ from lockcheck.cli_options import (
     run_options,
     tree_options,
 )
+from lockcheck.cli_order import order
 from lockcheck.cli_outputs import (
     colour_option,
     coloured,
@@ -72,6 +73,7 @@ Examples:
   lockcheck ledger arch/x86/kvm         # every promise of a lock, and how it ends
   lockcheck why kvm_zap_gfn_range arch/x86/kvm  # what is held when it runs
   lockcheck series v6.12..my-branch     # what each patch brings and fixes
+  lockcheck order arch/x86/kvm          # how locks nest
   lockcheck rules show gfn-track-write  # what a rule wants, and why
 
 {exitstatus.HELP}""",
@@ -316,7 +318,7 @@ def _rule_text(info: RuleInfo) -> str:
 
 _COMMANDS = (
     *(ledger, why, guards, baseline_command, kbuild, series, b4),
-    *(lsp, cache_command),
+    *(order, lsp, cache_command),
 )
 for _command in _COMMANDS:
     cli.add_command(_command)

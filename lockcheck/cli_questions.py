@@ -63,12 +63,12 @@ def why(
 ) -> None:
     """Tell what is held whenever FUNCTION runs."""
     config = make_config(ctx, paths, tree, build, jobs, cache, no_cache)
-    answers, notices = _answer(config, lambda asked: asked.why(function.removesuffix("()")))
+    answers, notices = put_question(config, lambda asked: asked.why(function.removesuffix("()")))
 
     from lockcheck.report.answers import as_json, why_text
 
     print_text(as_json(answers) if form == "json" else why_text(answers, chains=not no_chains))
-    _end(ctx, notices)
+    end_asked(ctx, notices)
 
 
 @click.command(
@@ -104,15 +104,15 @@ def guards(
 ) -> None:
     """Tell which locks are held around every access to DATUM."""
     config = make_config(ctx, paths, tree, build, jobs, cache, no_cache)
-    answer, notices = _answer(config, lambda asked: asked.guards(datum))
+    answer, notices = put_question(config, lambda asked: asked.guards(datum))
 
     from lockcheck.report.answers import as_json, guards_text
 
     print_text(as_json(answer) if form == "json" else guards_text(answer, chains=chains))
-    _end(ctx, notices)
+    end_asked(ctx, notices)
 
 
-def _answer(config: Config, put: Callable[[Questions], T]) -> Answered[T]:
+def put_question(config: Config, put: Callable[[Questions], T]) -> Answered[T]:
     from lockcheck.progress import progress_for_terminal
     from lockcheck.session import answer
 
@@ -123,7 +123,7 @@ def _answer(config: Config, put: Callable[[Questions], T]) -> Answered[T]:
         progress.end()
 
 
-def _end(ctx: click.Context, notices: Iterable[Notice]) -> None:
+def end_asked(ctx: click.Context, notices: Iterable[Notice]) -> None:
     """Tell what was not read; an answer from a part of the units is incomplete."""
     notices = tuple(notices)
     for notice in notices:

@@ -21,7 +21,7 @@ from lockcheck.models.loader import check_constants, load_models
 from lockcheck.progress import Progress, SilentProgress
 from lockcheck.rules.engine import Checked, check_rules
 from lockcheck.rules.loader import load_rules
-from lockcheck.rules.model import AnnotatedData, Assertions, HookNoSleep, Rule
+from lockcheck.rules.model import AnnotatedData, Assertions, HookNoSleep, LockOrder, Rule
 from lockcheck.source.tree import KernelTree, check_architecture
 from lockcheck.units import Contents, Units, find_commands
 
@@ -125,7 +125,7 @@ def _idle_rules(rules: Iterable[Rule], checked: Checked) -> Iterator[Notice]:
     busy = {c.origin for c in checked.ledger if c.proved or c.violated or c.unproved}
     told = {notice.file for notice in checked.notices}
     for rule in rules:
-        if isinstance(rule.check, Assertions | AnnotatedData):
+        if isinstance(rule.check, Assertions | AnnotatedData | LockOrder):
             continue
         if rule.builtin or rule.info.rule_id in busy or rule.info.file in told:
             continue

@@ -242,6 +242,11 @@ class Program:
         model = self.model(key)
         return model is not None and (model.locks or model.query is not None)
 
+    @property
+    def initialisers(self) -> list[tuple[Expr, Expr]]:
+        """(address, value) of static initialisers that hold functions."""
+        return self._initialisers
+
     def callbacks(self, field: str) -> frozenset[str]:
         """The functions that a field may hold."""
         return self.slots.targets(field)

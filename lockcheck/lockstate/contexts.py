@@ -76,22 +76,25 @@ class ContextFinder:
         self._program = analysis.program
         self._entries = Entries(analysis.program, trusting=True)
         self._views: dict[int, CallView] = {}
-        self._known: dict[tuple[str, Expr | None], Found] = {}
+        self._known: dict[tuple[str, Expr | None, tuple[Condition, ...]], Found] = {}
 
-    def contexts(self, key: str, datum: Expr | None = None) -> Found:
+    def contexts(
+        self, key: str, datum: Expr | None = None, guard: tuple[Condition, ...] = ()
+    ) -> Found:
         """The contexts of a function, by lockset, shortest chains first.
 
         datum: the parameter whose object it is about, to tell contexts in which nobody else knows
             the object yet.
+        guard: conditions over entry terms of the function that have to be possible.
         """
-        found = self._known.get((key, datum))
+        found = self._known.get((key, datum, guard))
         if found is None:
-            found = self._search(key, datum)
-            self._known[key, datum] = found
+            found = self._search(key, datum, guard)
+            self._known[key, datum, guard] = found
         return found
 
-    def _search(self, key: str, datum: Expr | None) -> Found:
-        start = _Node(key, frozenset(), (), datum, None, None, None)
+    def _search(self, key: str, datum: Expr | None, guard: tuple[Condition, ...]) -> Found:
+        start = _Node(key, frozenset(), guard, datum, None, None, None)
         seen: set[tuple[object, ...]] = {(key, start.locks, datum)}
         queue = deque([start])
         ended: dict[tuple[object, ...], Surroundings] = {}

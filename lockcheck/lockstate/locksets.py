@@ -150,7 +150,8 @@ class Lockset:
             and (name is None or lock_class(other) in (name, None))
             and not surely_different(term, other)
         ]
-        if name is None and len(same) != 1:
+        if name is None and (len(same) != 1 or term[0] == "p"):
+            # What a parameter points to is the caller's, not what was taken here by its name.
             same = [other for other in same if lock_class(other) is None]
         return same[0] if len(same) == 1 else None
 

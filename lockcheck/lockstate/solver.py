@@ -375,7 +375,7 @@ class Solver:
             if outcome.stores:
                 self._forget_given(outcome, number, args)
             for place in escaped:
-                if place[0] == "v":
+                if place[0] == "v" and stored != 0:  # a callee that stores nothing leaves it alone
                     outcome.escape(place, stored)
             if exit_ is not None and exit_.stores:
                 self._transfer.apply_stores(exit_, outcome, args)

@@ -27,7 +27,7 @@ from lockcheck.lockstate.values import (
 __all__ = ["Fact", "Held", "Since", "State"]
 
 _OPPOSITE = {">=": "<", ">": "<="}  # comparisons that are kept as the negation of another
-_POINTERS = frozenset({"l", "c", "o", "phi"})
+_POINTERS = frozenset({"p", "l", "c", "o", "phi"})
 
 
 Since = tuple[int, frozenset[str]]

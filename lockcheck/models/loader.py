@@ -12,6 +12,7 @@ import msgspec
 
 from lockcheck.errors import LockcheckError
 from lockcheck.facts.ir import Expr
+from lockcheck.models.ordering import ORDERING_KEYS, OrderModels, read_ordering
 from lockcheck.yamlfile import Node, build_from_yaml
 
 READ, WRITE = "read", "write"
@@ -131,6 +132,7 @@ class Models(msgspec.Struct, frozen=True):
     exclusive: sets of file name beginnings of which only one is in use.
     counters: fields whose stores do not make a branch's outcome stale (see callgraph.effects).
     globals: variables that functions take or drop.
+    order: what primitives mean for the order of locks.
     """
 
     functions: dict[str, FunctionModel]
@@ -145,6 +147,7 @@ class Models(msgspec.Struct, frozen=True):
     exclusive: tuple[tuple[str, ...], ...] = ()
     globals: frozenset[str] = frozenset()
     lock_assertions: dict[str, str] = {}
+    order: OrderModels = OrderModels()
 
     def section(self, name: str) -> Expr:
         """The term of a section."""
@@ -169,7 +172,7 @@ _TOP = frozenset(
     {
         "functions", "lock-records", "constants", "keep-alive-variables", "sections",
         "section-names", "entry-points", "counters", "back-pointers",
-        "exclusive", "lock-assertions",
+        "exclusive", "lock-assertions", *ORDERING_KEYS,
     }
 )  # fmt: skip
 
@@ -192,11 +195,13 @@ def _models(load: Callable[[str, str], Node]) -> Models:
     back: list[tuple[str, tuple[str, ...]]] = []
     exclusive: list[tuple[str, ...]] = []
     assertions: dict[str, str] = {}
+    order = OrderModels()
     for file in sorted(resources.files("lockcheck.models").joinpath("data").iterdir(), key=_name):
         if not file.name.endswith(".yaml"):
             continue
         top = load(file.read_text("utf-8"), file.name)
         top.only(_TOP)
+        order = read_ordering(top, order)
         for name, implying in top.mapping("sections").items():
             sections[name] = ("section", name, tuple(implying.strings("implied-by")))
         for name, section in top.mapping("section-names").items():
@@ -241,6 +246,7 @@ def _models(load: Callable[[str, str], Node]) -> Models:
             if effect.lock is not None and effect.lock[0] == "g"
         ),
         assertions,
+        order,
     )
 
 

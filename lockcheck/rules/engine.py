@@ -17,7 +17,8 @@ from lockcheck.rules.asserted import check_assertions
 from lockcheck.rules.assertions import AssertionAnalysis
 from lockcheck.rules.guarded import check_guarded
 from lockcheck.rules.hooks import check_hook
-from lockcheck.rules.model import AnnotatedData, Assertions, GuardedData, Rule
+from lockcheck.rules.model import AnnotatedData, Assertions, GuardedData, LockOrder, Rule
+from lockcheck.rules.ordering import OrderChecker
 
 
 class Checked(NamedTuple):
@@ -43,8 +44,12 @@ def check_rules(program: Program, rules: Sequence[Rule], advance: Callable[[str]
     ledger: list[LedgerEntry] = []
     counts: list[LedgerCount] = []
     assertions = AssertionAnalysis(analysis)
+    order: OrderChecker | None = None
     for rule in rules:
-        if isinstance(rule.check, GuardedData):
+        if isinstance(rule.check, LockOrder):
+            order = order or OrderChecker(analysis)
+            result = order.check(rule, rule.check)
+        elif isinstance(rule.check, GuardedData):
             result = check_guarded(rule, rule.check, analysis, finder, assertions)
         elif isinstance(rule.check, Assertions):
             result = check_assertions(rule, rule.check, analysis, assertions)

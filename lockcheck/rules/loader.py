@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -18,8 +18,10 @@ from lockcheck.rules.model import (
     AnnotatedData,
     Assertions,
     Datum,
+    DeclaredOrder,
     GuardedData,
     HookNoSleep,
+    LockOrder,
     LockPattern,
     Rule,
     UnsharedWhen,
@@ -34,6 +36,8 @@ GUARDED_DATA, WALK, HOOK, ASSERTION, ANNOTATED = (
     "assertion",
     "annotated-data",
 )
+DECLARED_ORDER = "lock-order"
+_ORDER_KINDS = ("self-deadlock", "grace-period-in-reader", "lock-inversion")
 _COMMON = frozenset({"id", "title", "level", "cwe", "rationale", "kind", "examples"})
 _KEYS = {
     GUARDED_DATA: _COMMON
@@ -42,6 +46,8 @@ _KEYS = {
     HOOK: _COMMON | {"from", "through"},
     ASSERTION: _COMMON | {"asserts"},
     ANNOTATED: _COMMON,
+    **dict.fromkeys(_ORDER_KINDS, _COMMON),
+    DECLARED_ORDER: _COMMON | {"orders"},
 }
 _ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*$")
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*$")
@@ -181,7 +187,13 @@ def _rule(top: Node, file: str, *, builtin: bool) -> Rule:
     return Rule(info, _check(top, kind), builtin)
 
 
-def _check(top: Node, kind: str) -> GuardedData | HookNoSleep | Assertions | AnnotatedData:
+def _check(
+    top: Node, kind: str
+) -> GuardedData | HookNoSleep | Assertions | AnnotatedData | LockOrder:
+    if kind in _ORDER_KINDS:
+        return LockOrder(kind)
+    if kind == DECLARED_ORDER:
+        return LockOrder(kind, tuple(_orders(top)))
     if kind == ANNOTATED:
         return AnnotatedData()
     if kind == HOOK:
@@ -199,6 +211,25 @@ def _assertions(top: Node) -> Assertions:
             raise item.error(f"not the name of an assertion: '{item.value}'")
         origins.append(item.string())
     return Assertions(tuple(origins))
+
+
+def _orders(top: Node) -> Iterator[DeclaredOrder]:
+    top.required("orders")
+    for item in top.items("orders"):
+        item.only({"outer", "inner"})
+        outer = _lock_class(item.required("outer"))
+        for node in item.required("inner").elements():
+            yield DeclaredOrder(outer, _lock_class(node))
+
+
+def _lock_class(node: Node) -> str:
+    """A class of locks: `struct kvm.lock`, or a variable."""
+    found = re.fullmatch(r"struct\s+(\w+(?:\.\w+)+)|(\w+)", node.string().strip())
+    if found is None:
+        raise node.error(
+            f"not a class of locks: '{node.value}'", remedy="e.g. struct kvm.lock, or kvm_lock"
+        )
+    return str(found[1] or found[2])
 
 
 def _hook(top: Node) -> HookNoSleep:

@@ -70,6 +70,20 @@ class AnnotatedData(msgspec.Struct, frozen=True):
     """Members whose declarations name the lock that guards them."""
 
 
+class DeclaredOrder(msgspec.Struct, frozen=True):
+    """Two lock classes: `outer` is never taken while `inner` is held."""
+
+    outer: str
+    inner: str
+
+
+class LockOrder(msgspec.Struct, frozen=True):
+    """The order of locks, by rule kind; `orders` for declared ones."""
+
+    kind: str
+    orders: tuple[DeclaredOrder, ...] = ()
+
+
 class Rule(msgspec.Struct, frozen=True):
     """A rule: what reports say of it, and what is checked.
 
@@ -77,5 +91,5 @@ class Rule(msgspec.Struct, frozen=True):
     """
 
     info: RuleInfo
-    check: GuardedData | HookNoSleep | Assertions | AnnotatedData
+    check: GuardedData | HookNoSleep | Assertions | AnnotatedData | LockOrder
     builtin: bool

@@ -17,6 +17,7 @@ from lockcheck.findings.answers import (
     WhyAnswer,
 )
 from lockcheck.findings.model import Location, Step, StepKind
+from lockcheck.findings.order_answers import OrderAnswer
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.callview import parameter_object
 from lockcheck.lockstate.contexts import ContextFinder, Lock, Surroundings
@@ -24,6 +25,7 @@ from lockcheck.lockstate.state import State
 from lockcheck.lockstate.terms import lock_class
 from lockcheck.rules.accesses import Access, AccessFinder
 from lockcheck.rules.evidence import Evidencer, name_of, spell_slot
+from lockcheck.rules.order_questions import answer_order
 from lockcheck.rules.pattern import (
     BoundPattern,
     UnknownField,
@@ -105,6 +107,12 @@ class Questions:
             text = self._words.spell(key, term)
         name = (lock_class(term) or text).split("@", 1)[0]
         return HeldLock(text, mode, name, term[0] == "section")
+
+    # -- order ---------------------------------------------------------------------------------
+
+    def order(self, lock: str | None = None, cycles: bool = False) -> OrderAnswer:
+        """How locks nest; see order_questions.answer_order()."""
+        return answer_order(self._analysis, lock, cycles)
 
     # -- guards --------------------------------------------------------------------------------
 

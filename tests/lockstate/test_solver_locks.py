@@ -649,3 +649,16 @@ def test_function_with_too_many_lock_states_is_reported(tmp_path: Path) -> None:
     found = analysis(tmp_path, text)
 
     assert len(held(found)[1]) == 64 or found.unsettled == {"f"}
+
+
+def test_a_lock_that_the_caller_gave_is_not_the_one_that_was_taken_here(tmp_path: Path) -> None:
+    body = "spin_lock(&t->spin); spin_unlock(l); mark(1); spin_lock(l); spin_unlock(&t->spin);"
+    seen = held_in(tmp_path, f"{body} mark(2);", "struct thing *t, spinlock_t *l")
+
+    assert seen == {1: {lockset("t->spin")}, 2: {NOTHING}}
+
+
+def test_a_parameter_whose_lock_is_held_is_not_null(tmp_path: Path) -> None:
+    seen = held_in(tmp_path, "spin_lock(&t->spin); if (!t) mark(1); mark(2);")
+
+    assert seen == {1: set(), 2: {lockset("t->spin")}}

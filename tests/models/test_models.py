@@ -23,6 +23,7 @@ from lockcheck.models.loader import (
     check_constants,
     load_models,
 )
+from lockcheck.models.ordering import OrderModels, read_ordering
 from lockcheck.yamlfile import load_yaml
 
 FILES = sorted(
@@ -60,7 +61,7 @@ def test_every_name_of_a_file_is_loaded(file: Traversable) -> None:
 def test_every_file_says_something() -> None:
     for file in FILES:
         top = load_yaml(file.read_text("utf-8"), file.name)
-        parts = ("functions", "entry-points", "back-pointers", "exclusive")
+        parts = ("functions", "entry-points", "back-pointers", "exclusive", "ordering")
 
         assert any(top.items(part) for part in parts), file.name
 
@@ -320,3 +321,32 @@ def test_false_is_not_true(folder: Path) -> None:
     (folder / "a.yaml").write_text(GOOD.replace("allocates: true", "allocates: false"))
 
     assert not load_models().functions["my_alloc"].allocates
+
+
+# -- the order of locks ------------------------------------------------------------------------
+
+
+def test_order_models_speak_of_functions_that_are_modelled_or_only_wait() -> None:
+    models = load_models()
+    order = models.order
+
+    for name, model in order.functions.items():
+        if model.subclass is not None or model.backs_off:
+            assert models.functions[name].acquires, name
+    assert order.runs_through
+    assert order.off
+    assert order.not_below
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ordering:\n  - names: [a]\n    attemt: true\n", "unknown key 'attemt'"),
+        ("ordering:\n  - names: [a]\n  - names: [a]\n", "the order of a is told already"),
+        ("ordering:\n  - names: [a]\n    runs: {inside: x}\n", "needs 'argument'"),
+        ("ordering:\n  - names: [a]\n    subclass: one\n", "must be a whole number"),
+    ],
+)
+def test_a_mistake_in_an_order_model_is_told(text: str, message: str) -> None:
+    with pytest.raises(LockcheckError, match=re.escape(message)):
+        read_ordering(load_yaml(text, "x.yaml"), OrderModels())

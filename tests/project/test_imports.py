@@ -140,13 +140,17 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
         frozenset({"lsp", "exitstatus", "cli_options"}),
         "one command: options and exit status",
     ),
+    "cli_order": (
+        frozenset({"report", "exitstatus", "cli_options", "cli_questions"}),
+        "one command: asks as the other questions do",
+    ),
     "cli": (
         frozenset(
             {
                 *("config", "progress", "source", "rules", "findings", "report", "session"),
                 *("exitstatus", "cli_options", "cli_outputs", "cli_cache", "cli_configurations"),
                 *("cli_b4", "cli_baseline", "cli_kbuild"),
-                *("cli_ledger", "cli_lsp", "cli_questions", "cli_series"),
+                *("cli_ledger", "cli_lsp", "cli_order", "cli_questions", "cli_series"),
             }
         ),
         "options and exit status: no stage is driven from here but through the session",
@@ -158,11 +162,11 @@ CONFINED = {
     "clang": {"parse", "source.doctor"},
     "click": {
         *("cli", "cli_options", "cli_outputs", "cli_b4", "cli_baseline", "cli_kbuild"),
-        *("cli_cache", "cli_ledger", "cli_lsp", "cli_questions", "cli_series"),
+        *("cli_cache", "cli_ledger", "cli_lsp", "cli_order", "cli_questions", "cli_series"),
         "exitstatus",
     },
     "lsprotocol": {"lsp"},
-    "networkx": {"callgraph", "lockstate"},
+    "networkx": {"callgraph", "lockstate", "rules.order_questions"},
     "pebble": {"lower.worker"},
     "pycparser": {"rules", "lower.contracts"},
     "pygls": {"lsp"},

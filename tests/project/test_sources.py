@@ -29,6 +29,7 @@ SUBSYSTEM_ALLOWED = dict.fromkeys(
         "lockcheck.cli",
         "lockcheck.cli_ledger",
         "lockcheck.cli_lsp",
+        "lockcheck.cli_order",
         "lockcheck.cli_questions",
         "lockcheck.cli_series",
     ),

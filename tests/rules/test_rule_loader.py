@@ -10,7 +10,7 @@ from lockcheck.errors import LockcheckError
 from lockcheck.findings.model import Level
 from lockcheck.report.cwe import TITLES
 from lockcheck.rules.loader import builtin_rules, load_rules, parse_rule
-from lockcheck.rules.model import GuardedData, HookNoSleep, Rule
+from lockcheck.rules.model import GuardedData, HookNoSleep, LockOrder, Rule
 
 GUARDED = """\
 id: made-up
@@ -360,3 +360,44 @@ def test_built_in_rules_name_known_weaknesses(name: str) -> None:
     assert len(set(rule.info.cwe)) == len(rule.info.cwe)
     for identifier in rule.info.cwe:
         assert identifier.removeprefix("CWE-") in TITLES
+
+
+# -- declared orders ---------------------------------------------------------------------------
+
+ORDER = """\
+id: made-up-order
+title: A made-up order
+rationale: Because.
+kind: lock-order
+orders:
+  - outer: struct box.lock
+    inner: [boxes_lock, struct box.inner.lock]
+examples: {bad: a(); b();, good: b(); a();}
+"""
+
+
+def test_declared_orders() -> None:
+    rule = parse_rule(ORDER, "x.yaml", builtin=False)
+
+    assert isinstance(rule.check, LockOrder)
+    assert [(o.outer, o.inner) for o in rule.check.orders] == [
+        ("box.lock", "boxes_lock"),
+        ("box.lock", "box.inner.lock"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "message"),
+    [
+        ("struct box.lock", "struct box->lock", 6, "not a class of locks"),
+        ("struct box.lock", "struct box", 6, "not a class of locks"),
+        ("[boxes_lock, struct box.inner.lock]", "boxes_lock", 7, "must be a list"),
+        ("inner:", "innner:", 7, "unknown key 'innner'"),
+        ("orders:", "order:", 5, "unknown key 'order'"),
+    ],
+)
+def test_mistakes_in_declared_orders(before: str, after: str, line: int, message: str) -> None:
+    with pytest.raises(LockcheckError, match=message) as caught:
+        parse_rule(ORDER.replace(before, after), "x.yaml", builtin=False)
+
+    assert (caught.value.file, caught.value.line) == ("x.yaml", line)

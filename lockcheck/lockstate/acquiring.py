@@ -1,0 +1,446 @@
+"""Which locks functions take, directly or through callees, by which calls and under what.
+
+The counterpart of lockstate.sleeping for locks. Waiting counts as taking: for readers (a grace
+period), and for a function that runs elsewhere, as a work does, for the locks that it takes. So
+lockdep sees it, too: Documentation/locking/lockdep-design.rst; include/linux/workqueue.h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from lockcheck.facts.ir import Expr
+from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.callview import CallView
+from lockcheck.lockstate.solver import At
+from lockcheck.lockstate.summary import Condition
+from lockcheck.lockstate.terms import is_entry_term, lock_class, strip_lock
+from lockcheck.models.loader import WRITE, FunctionModel
+from lockcheck.models.ordering import Ordering
+
+GRACE = "grace"  # mode: waits for all readers, and holds nothing
+NO_SUBCLASS, ANY_SUBCLASS = 0, -1
+MAX_WAYS = 160  # locks kept for one function
+MAX_FOR_LOCK = 2  # different guards for one lock
+MAX_TARGETS = 12  # functions that a pointer may lead to before it says little about each of them
+MAX_RUNNERS = 3  # the same for what is waited for
+MAX_GUARD = 8
+_NO_ORDERING = Ordering()
+
+
+class LockWay(NamedTuple):
+    """One way in which a function takes a lock, or waits for whoever holds it.
+
+    lock: over the function's entry terms; ("class", name) when the instance was not followed.
+    mode: "write", "read" or GRACE. subclass: lockdep's.
+    guard: conditions over entry terms; empty: always possible.
+    dropped: locks of callers that are dropped before it comes to that.
+    gates: classes of the locks that are held exclusively on the way.
+    call, loc: the call in this function. target, slot: what is called there, and how.
+    waits: the call does not call the target but waits for it to end.
+    below: the way of the target, None when it is a primitive.
+    length: calls down to the primitive. maybes: those that are made on some ways only.
+    backs_off: it gives up rather than deadlock among locks of its class.
+    last: it may happen only when the last reference to an object is dropped.
+    """
+
+    lock: Expr
+    mode: str
+    subclass: int
+    guard: tuple[Condition, ...]
+    dropped: frozenset[Expr]
+    gates: frozenset[str]
+    call: int
+    loc: int
+    target: str
+    slot: str | None
+    waits: bool
+    below: LockWay | None
+    length: int
+    maybes: int
+    backs_off: bool
+    last: bool
+
+
+Observer = Callable[[str, At, LockWay], None]
+
+
+class LockWays:
+    """Answers which locks functions take. Computed on demand, once each."""
+
+    def __init__(self, analysis: Analysis, observe: Observer) -> None:
+        """`observe` is told of every lock taken while others are held.
+
+        It gets the function that holds them, its state at the call, and the way in that
+        function's own terms, which need not be entry terms.
+        """
+        self._analysis = analysis
+        self._program = analysis.program
+        self._observe = observe
+        self._order = analysis.program.models.order
+        self._lock_records = analysis.program.models.lock_records
+        self._silent = self._find_silent()
+        self._runners = self._find_runners()
+        self.candidates = self._reach_locks()
+        self._ways: dict[str, tuple[LockWay, ...]] = {}
+        self._in_progress: set[str] = set()
+        self._views: dict[int, CallView] = {}  # by the identity of states that the analysis keeps
+
+    # -- the program ---------------------------------------------------------------------------
+
+    def _ordering(self, key: str) -> Ordering:
+        return self._order.functions.get(key.split("@", 1)[0], _NO_ORDERING)
+
+    def _find_silent(self) -> frozenset[str]:
+        """Functions that turn lockdep off, and those that run when the machine goes down."""
+        off = set(self._order.off)
+        return frozenset(
+            key
+            for key, function in self._program.functions.items()
+            if any(fnmatchcase(function.name, pattern) for pattern in self._order.not_below)
+            or any(
+                event[0] == "S" and event[2][0] == "f" and event[2][2] in off
+                for events, _ in function.blocks
+                for event in events
+            )
+        )
+
+    def _find_runners(self) -> dict[str, frozenset[str]]:
+        """Member or variable that is an object such as a work → the functions that it runs."""
+        found: dict[str, set[str]] = {}
+        for function in self._program.functions.values():
+            for events, _ in function.blocks:
+                for event in events:
+                    for place, value in self._settings(event):
+                        if value[0] == "fn":
+                            found.setdefault(place, set()).add(value[1])
+        for address, value in self._program.initialisers:
+            if address[0] == "f" and address[2] in self._order.runs_through and value[0] == "fn":
+                member = _member(address[1])
+                if member is not None:
+                    found.setdefault(member, set()).add(value[1])
+        return {place: frozenset(keys) for place, keys in found.items()}
+
+    def _settings(self, event: Expr) -> Iterator[tuple[str, Expr]]:
+        if event[0] == "S" and event[2][0] == "f" and event[2][2] in self._order.runs_through:
+            place = _member(event[2][1])
+            if place is not None:
+                yield place, event[3]
+        elif event[0] == "C" and event[3][0] == "fn":
+            sets = self._ordering(event[3][1]).sets
+            if sets is not None and max(sets) < len(event[4]):
+                place = _member(event[4][sets[0]])
+                if place is not None:
+                    yield place, event[4][sets[1]]
+
+    def _takes(self, key: str) -> bool:
+        """Whether a primitive takes a lock, or waits for one."""
+        ordering = self._ordering(key)
+        if ordering.attempt:
+            return False
+        if ordering.waits_for or ordering.runs is not None:
+            return True
+        model = self._program.model(key)
+        return model is not None and any(not effect.section for effect in model.acquires)
+
+    def _reach_locks(self) -> frozenset[str]:
+        """Functions from which calls lead to a lock, whatever the arguments."""
+        work = [name for name in self._program.callers if self._takes(name)]
+        seen: set[str] = set()
+        while work:
+            for site in self._program.callers.get(work.pop(), ()):
+                caller = site.caller
+                if (
+                    caller not in seen
+                    and caller not in self._silent
+                    and self._program.model(caller) is None
+                    and not self._ordering(caller).attempt
+                ):
+                    seen.add(caller)
+                    work.append(caller)
+        return frozenset(seen)
+
+    # -- ways ----------------------------------------------------------------------------------
+
+    def ways(self, key: str) -> tuple[LockWay, ...]:
+        """The ways in which a function takes locks, shortest first.
+
+        UNSOUND: recursion is not followed: what a function takes when it is entered again, it takes
+        the first time.
+        """
+        known = self._ways.get(key)
+        if known is not None:
+            return known
+        if key not in self.candidates or key in self._in_progress:
+            return ()
+        self._in_progress.add(key)
+        found = self._collect(key)
+        self._in_progress.discard(key)
+        self._ways[key] = found
+        return found
+
+    def _collect(self, key: str) -> tuple[LockWay, ...]:
+        best: dict[tuple[Expr, str, int], list[LockWay]] = {}
+        asks_for_last = any(
+            self._ordering(target).last
+            for call in self._program.calls[key].values()
+            for target in call.targets
+        )
+        for number, call in sorted(self._program.calls[key].items()):
+            if len(call.targets) > MAX_TARGETS:
+                continue  # UNSOUND: see lockstate.doubts.unsure_whom
+            targets = [t for t in call.targets if t in self.candidates or self._takes(t)]
+            if not targets:
+                continue
+            sure = len(call.targets) == 1 and self._analysis.is_certain(key, number)
+            for at in self._analysis.states_at(key, number):
+                holding = bool(at.state.held)
+                for target in targets:
+                    for way in self._at_call(key, number, target, at):
+                        if not sure:
+                            last = way.last or asks_for_last
+                            way = way._replace(maybes=way.maybes + 1, last=last)
+                        if holding:
+                            self._observe(key, at, way)
+                        _keep(best, self._at_entry(way, at))
+        ways = [way for same in best.values() for way in same]
+        ways.sort(key=lambda way: (way.length, len(way.guard), way.loc, repr(way.lock)))
+        return tuple(ways[:MAX_WAYS])
+
+    def taken_at(self, key: str, number: int) -> Iterator[LockWay]:
+        """What a call takes, in its caller's terms."""
+        for at in self._analysis.states_at(key, number):
+            for target in self._program.calls[key][number].targets:
+                if target in self.candidates or self._takes(target):
+                    yield from self._at_call(key, number, target, at)
+
+    def _at_call(self, key: str, number: int, target: str, at: At) -> Iterator[LockWay]:
+        """What a call takes, in the caller's own terms."""
+        call = self._program.calls[key][number]
+        view = self._view(at)
+        guard: tuple[Condition, ...] = view.guard
+        if call.slot is not None:
+            through = view.through(target)
+            if through is False:
+                return
+            if through is not None:
+                guard = (through, *guard)
+        start = LockWay(
+            ("class", ""), WRITE, NO_SUBCLASS, guard, self._dropped(at), frozenset(), number,
+            call.event[1], target, call.slot, False, None, 1, 0, False, False,
+        )  # fmt: skip
+        ordering = self._ordering(target)
+        if ordering.runs is not None:
+            yield from self._waited(start, ordering, at)
+            return
+        model = self._program.model(target)
+        if model is not None or ordering.waits_for:
+            yield from self._primitive(start, model, ordering, at.terms[1:])
+            return
+        for way in self.ways(target):
+            lifted = self._lift(way, start, view)
+            if lifted is not None:
+                yield lifted
+
+    def _primitive(
+        self,
+        start: LockWay,
+        model: FunctionModel | None,
+        ordering: Ordering,
+        args: tuple[Expr, ...],
+    ) -> Iterator[LockWay]:
+        for readers in ordering.waits_for:
+            if readers.section is not None:
+                yield start._replace(lock=readers.section, mode=GRACE)
+            elif readers.argument is not None and readers.argument < len(args):
+                yield start._replace(lock=self.lock_term(args[readers.argument]), mode=GRACE)
+        if model is None or ordering.attempt:
+            return
+        subclass = _subclass(ordering, args)
+        for effect in model.acquires:
+            if effect.section:
+                continue
+            if effect.argument is None:
+                term = effect.lock
+            elif effect.argument < len(args):
+                term = args[effect.argument]
+                term = ("f", term, effect.field) if effect.field else term
+            else:
+                continue
+            if term is not None:
+                yield start._replace(
+                    lock=self.lock_term(term),
+                    mode=effect.mode,
+                    subclass=subclass,
+                    backs_off=ordering.backs_off,
+                    last=ordering.last,
+                )
+
+    def _waited(self, start: LockWay, ordering: Ordering, at: At) -> Iterator[LockWay]:
+        """What the function of an object takes that a call waits for."""
+        runs = ordering.runs
+        assert runs is not None
+        if runs.argument + 1 >= len(at.terms):
+            return
+        thing = at.terms[runs.argument + 1]
+        if runs.inside:
+            thing = at.state.evaluate(("f", thing, runs.inside))
+        place = _member(thing)
+        keys = self._runners.get(place or "", frozenset())
+        if len(keys) > MAX_RUNNERS:
+            return
+        for key in sorted(keys):
+            view = CallView(self._analysis, At(at.state, (("fn", key), thing)))
+            for way in self.ways(key):
+                if way.mode != GRACE:
+                    lifted = self._lift(way, start._replace(target=key, waits=True), view)
+                    if lifted is not None:
+                        yield lifted._replace(gates=frozenset())
+
+    def _lift(self, way: LockWay, start: LockWay, view: CallView) -> LockWay | None:
+        """A callee's way as the call's own, in the caller's terms; None if it cannot happen."""
+        guard: list[Condition] = []
+        for condition in way.guard:
+            above = view.lift(condition)
+            if above is False:
+                return None
+            if above is not None:
+                guard.append(above)
+        guard.extend(c for c in start.guard if c not in guard)
+        lock = view.evaluate(way.lock)
+        dropped = start.dropped
+        if way.dropped:
+            dropped = dropped | {self._term_or_class(lock, view) for lock in way.dropped}
+        return start._replace(
+            lock=self.lock_term(lock) if lock is not None else _class_of(way.lock),
+            mode=way.mode,
+            subclass=way.subclass,
+            guard=tuple(guard[:MAX_GUARD]),
+            dropped=dropped,
+            gates=way.gates,
+            below=way,
+            length=way.length + 1,
+            maybes=way.maybes,
+            last=way.last,
+            backs_off=way.backs_off,
+        )
+
+    def _at_entry(self, way: LockWay, at: At) -> LockWay:
+        """A way for callers: in entry terms, with the locks that are held around it."""
+        state = at.state
+        lock = way.lock
+        if lock[0] not in ("section", "class") and not self._analysis.is_entry_value(state, lock):
+            lock = _class_of(lock)
+        dropped = way.dropped
+        if dropped:
+            dropped = frozenset(d if is_entry_term(d) else _class_of(d) for d in dropped)
+        gates = way.gates
+        if state.held:
+            gates = gates | exclusive_classes(at)
+        return way._replace(lock=lock, dropped=dropped, gates=gates)
+
+    def _dropped(self, at: At) -> frozenset[Expr]:
+        state = at.state
+        if not state.dropped and not state.unsure:
+            return frozenset()
+        unsure = (lock for lock, doubt in state.unsure.items() if doubt.dropped)
+        return frozenset((*state.dropped, *unsure))
+
+    def _term_or_class(self, lock: Expr, view: CallView) -> Expr:
+        term = view.evaluate(lock)
+        return _class_of(lock) if term is None else self.lock_term(term)
+
+    def lock_term(self, term: Expr) -> Expr:
+        """The lock that a primitive was given: the outermost one."""
+        term = strip_lock(term, self._lock_records)
+        if term[0] == "g":
+            return self._program.models.aliases.get(term[1], term)
+        return term
+
+    def _view(self, at: At) -> CallView:
+        view = self._views.get(id(at))
+        if view is None:
+            view = CallView(self._analysis, at)
+            self._views[id(at)] = view
+        return view
+
+
+def exclusive_classes(at: At) -> frozenset[str]:
+    """The classes of the locks that a state holds exclusively."""
+    return frozenset(
+        name
+        for lock, held in at.state.held.items()
+        if held.mode == WRITE and lock[0] != "section" and (name := class_name(lock)) is not None
+    )
+
+
+def _keep(best: dict[tuple[Expr, str, int], list[LockWay]], way: LockWay) -> None:
+    """Add a way unless a better one is known: one for each lock, and another guard."""
+    if way.lock == ("class", ""):
+        return
+    same = best.setdefault((way.lock, way.mode, way.subclass), [])
+    conditions = set(way.guard)
+    for other in same:
+        if (
+            set(other.guard) <= conditions
+            and other.dropped <= way.dropped
+            and (way.last or not other.last)
+            and (other.length <= way.length or len(other.guard) < len(way.guard))
+        ):
+            return
+    same.append(way)
+    same.sort(key=_rank)
+    del same[MAX_FOR_LOCK:]
+
+
+def _rank(way: LockWay) -> tuple[bool, int, int, int, int, int]:
+    return way.last, len(way.dropped), min(len(way.guard), 1), way.maybes, way.length, way.loc
+
+
+def _member(place: Expr) -> str | None:
+    """The member, or variable, that an object is."""
+    while place[0] == "i":
+        place = place[1]
+    if place[0] == "f":
+        return str(place[2])
+    return str(place[1]) if place[0] == "g" else None
+
+
+def _class_of(lock: Expr) -> Expr:
+    return ("class", class_name(lock) or "")
+
+
+def class_name(lock: Expr) -> str | None:
+    """The name of a lock's class, as lock_class() has it; `a.b` for a member of a nested struct."""
+    name = lock_class(lock)
+    if name is None:
+        return None
+    while lock[0] in ("i", "l"):
+        lock = lock[1]
+    if lock[0] != "f":
+        return name
+    record, member = name.split(".", 1)
+    inside = lock[1]
+    while inside[0] in ("i", "f"):
+        if inside[0] == "f":
+            if not inside[2].startswith(f"{record}."):
+                break
+            member = f"{inside[2].split('.', 1)[1]}.{member}"
+        inside = inside[1]
+    return f"{record}.{member}"
+
+
+def _subclass(ordering: Ordering, args: tuple[Expr, ...]) -> int:
+    if ordering.subclass is None or ordering.subclass >= len(args):
+        return NO_SUBCLASS
+    given = args[ordering.subclass]
+    return int(given[1]) if given[0] == "k" else ANY_SUBCLASS
+
+
+def deepest(way: LockWay) -> LockWay:
+    """The way of the function that calls the primitive."""
+    while way.below is not None:
+        way = way.below
+    return way

@@ -1,0 +1,296 @@
+"""The order in which locks nest over the whole program, and locks that are taken twice.
+
+An order edge says: in this function, while this lock is held, that one is taken, here or below. As
+lockdep has it (Documentation/locking/lockdep-design.rst), but for all paths, not those that ran.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from lockcheck.facts.ir import UNKNOWN, Expr, Function, successors
+from lockcheck.lockstate.acquiring import (
+    ANY_SUBCLASS,
+    GRACE,
+    NO_SUBCLASS,
+    LockWay,
+    LockWays,
+    class_name,
+    exclusive_classes,
+)
+from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.solver import At
+from lockcheck.lockstate.state import State
+from lockcheck.lockstate.terms import FOUND, is_entry_term, root, surely_different
+from lockcheck.models.loader import READ
+
+MAX_EDGES = 24  # edges kept for one pair of classes
+
+
+class LockClass(NamedTuple):
+    """A class in lockdep's sense: the lock's member or variable, and the subclass."""
+
+    name: str
+    subclass: int
+
+    @property
+    def text(self) -> str:
+        """`kvm.lock`, with `/1` for a subclass, `/?` for one that is not constant."""
+        name = self.name.split("@", 1)[0]
+        if self.subclass == NO_SUBCLASS:
+            return name
+        return f"{name}/{'?' if self.subclass == ANY_SUBCLASS else self.subclass}"
+
+
+class OrderEdge(NamedTuple):
+    """While `function` holds one lock it takes another, here or below.
+
+    held, mode, held_loc: the lock that is held, how, and where it was taken.
+    outer, inner: the classes.
+    way: how the other one is taken, in the function's own terms.
+    gates: classes of what is held exclusively beside the two.
+    unshared: one of the two lies in an object that nobody else can reach.
+    odd: the function drops a lock on the way that it has not taken and its callers cannot name:
+        conditions were lost.
+    """
+
+    function: str
+    held: Expr
+    mode: str
+    held_loc: int
+    outer: LockClass
+    inner: LockClass
+    way: LockWay
+    gates: frozenset[str]
+    unshared: bool
+    odd: bool
+
+
+Pair = tuple[LockClass, LockClass]
+
+
+class Orders:
+    """All order edges of one program.
+
+    edges: by outer and inner class. again: the same instance, taken while it is held in a mode
+    that excludes that. reclassed: names of classes that the source splits for lockdep.
+    """
+
+    def __init__(self, analysis: Analysis) -> None:
+        self._analysis = analysis
+        self._program = analysis.program
+        self.edges: dict[Pair, list[OrderEdge]] = {}
+        self.again: list[OrderEdge] = []
+        self.uncertain: list[OrderEdge] = []
+        self._cyclic: dict[str, frozenset[int]] = {}
+        self._subclasses: dict[tuple[str, int, str], int] = {}
+        self._ways = LockWays(analysis, self._observe)
+        for key in sorted(self._ways.candidates):
+            self._ways.ways(key)
+        self.reclassed = self._find_reclassed()
+
+    # -- edges ---------------------------------------------------------------------------------
+
+    def _observe(self, key: str, at: At, way: LockWay) -> None:
+        state = at.state
+        inner_name = class_name(way.lock)
+        if way.lock in state.held and way.lock[0] != "class" and way.mode != GRACE:
+            others = [way.lock]  # taken again: that ends here, whatever else is held
+        else:
+            others = list(state.held)
+        for lock in others:
+            held = state.held[lock]
+            if self._is_doubtful(lock, state):
+                continue
+            if any(_is_same(lock, dropped) for dropped in way.dropped):
+                continue
+            if lock[0] == "section" and (way.mode != GRACE or lock != way.lock):
+                continue
+            if lock == way.lock and lock[0] != "class":
+                if not excludes(held.mode, way.mode) or way.backs_off:
+                    continue
+                edge = self._edge(key, at, lock, way)
+                if lock[0] == "section" or self._is_one_instance(key, state, lock):
+                    _add(self.again, edge)
+                else:
+                    _add(self.uncertain, edge)
+                continue
+            if inner_name is None or lock[0] == "section" or way.lock[0] == "section":
+                continue
+            if class_name(lock) is None:
+                continue
+            edge = self._edge(key, at, lock, way)
+            _add(self.edges.setdefault((edge.outer, edge.inner), []), edge)
+
+    def _is_doubtful(self, lock: Expr, state: State) -> bool:
+        if not state.unsure:
+            return False
+        name = class_name(lock)
+        return any(class_name(other) == name for other in state.unsure)
+
+    def _edge(self, key: str, at: At, lock: Expr, way: LockWay) -> OrderEdge:
+        state = at.state
+        held = state.held[lock]
+        name = class_name(lock) or ""
+        inner = LockClass(class_name(way.lock) or "", way.subclass)
+        gates = (exclusive_classes(at) | way.gates) - {name, inner.name}
+        unshared = any(
+            term[0] not in ("class", "section") and self._analysis.is_unshared(key, state, term)
+            for term in (lock, way.lock)
+        )
+        outer = LockClass(name, self._subclass(key, held.loc, name))
+        return OrderEdge(
+            key, lock, held.mode, held.loc, outer, inner, way, gates, unshared, _is_odd(way)
+        )
+
+    def _subclass(self, key: str, loc: int, name: str) -> int:
+        """The subclass with which the call at `loc` takes a lock of a class."""
+        known = self._subclasses.get((key, loc, name))
+        if known is None:
+            known = NO_SUBCLASS
+            for number, call in self._program.calls[key].items():
+                if call.event[1] != loc:
+                    continue
+                found = {
+                    way.subclass
+                    for way in self._ways.taken_at(key, number)
+                    if class_name(way.lock) == name
+                }
+                known = found.pop() if len(found) == 1 else ANY_SUBCLASS if found else NO_SUBCLASS
+            self._subclasses[key, loc, name] = known
+        return known
+
+    # -- instances -----------------------------------------------------------------------------
+
+    def _is_one_instance(self, key: str, state: State, lock: Expr) -> bool:
+        """Whether a term that names a lock named the same one when it was taken."""
+        effects = self._program.effects
+        if effects.read_by(lock) & state.stored:
+            return False
+        function = self._program.functions[key]
+        return all(self._is_steady(function, part) for part in _parts(lock)) and not _recurs(lock)
+
+    def _is_steady(self, function: Function, part: Expr) -> bool:
+        """Whether a leaf means one thing all the time, not one for each turn of a loop."""
+        if part == UNKNOWN or part[0] in ("class", "ite") or part[:2] == ("ap", FOUND):
+            return False
+        if part[0] == "phi":
+            return part[1] not in self._in_cycles(function)
+        if part[0] == "c":
+            return all(
+                block not in self._in_cycles(function)
+                for block, (events, _) in enumerate(function.blocks)
+                if any(event[0] == "C" and event[2] == part[1] for event in events)
+            )
+        return True
+
+    def _in_cycles(self, function: Function) -> frozenset[int]:
+        known = self._cyclic.get(function.key)
+        if known is None:
+            known = frozenset(_cyclic_blocks(function)) if function.loops else frozenset()
+            self._cyclic[function.key] = known
+        return known
+
+    # -- classes -------------------------------------------------------------------------------
+
+    def _find_reclassed(self) -> frozenset[str]:
+        order = self._program.models.order
+        found: set[str] = set()
+        for calls in self._program.calls.values():
+            for call in calls.values():
+                for target in call.targets:
+                    model = order.functions.get(target.split("@", 1)[0])
+                    if model is None or model.reclasses is None:
+                        continue
+                    if model.reclasses < len(call.event[4]):
+                        place = self._ways.lock_term(_map_owner(call.event[4][model.reclasses]))
+                        found.add(class_name(place) or "")
+        return frozenset(found - {""})
+
+
+def _is_odd(way: LockWay) -> bool:
+    return any(
+        lock[0] != "section" and (not is_entry_term(lock) or root(lock)[0] not in ("p", "g"))
+        for lock in way.dropped
+    )
+
+
+def _map_owner(place: Expr) -> Expr:
+    """The lock that a lockdep map lies in."""
+    return place[1] if place[0] == "f" else place
+
+
+def _add(edges: list[OrderEdge], edge: OrderEdge) -> None:
+    """Add an edge; of those between the same places the one that hangs on least is kept."""
+    for index, other in enumerate(edges):
+        if (other.function, other.held_loc, other.way.loc, other.way.target, other.held) == (
+            edge.function, edge.held_loc, edge.way.loc, edge.way.target, edge.held
+        ) and other.way.lock == edge.way.lock:  # fmt: skip
+            if _rank(edge) < _rank(other):
+                edges[index] = edge
+            return
+    if len(edges) < MAX_EDGES:
+        edges.append(edge)
+
+
+def _rank(edge: OrderEdge) -> tuple[bool, int, int, int, int]:
+    way = edge.way
+    return edge.unshared or way.last, len(edge.gates), len(way.guard), way.maybes, way.length
+
+
+def excludes(held: str, taken: str) -> bool:
+    """Whether a lock that is held in one mode cannot be taken in another.
+
+    Readers do not keep each other out. IMPRECISE: a writer that waits in between may.
+    """
+    if taken == GRACE:
+        return held == READ
+    return not (held == READ and taken == READ)
+
+
+def _is_same(lock: Expr, dropped: Expr) -> bool:
+    """Whether a lock may be one that was dropped."""
+    if lock == dropped:
+        return True
+    name = class_name(dropped)
+    if name is None or class_name(lock) is None:
+        return not surely_different(lock, dropped) and lock[0] != "section"
+    return name == class_name(lock) and not surely_different(lock, dropped)
+
+
+def _parts(term: Expr) -> Iterator[Expr]:
+    yield term
+    for part in term[1:]:
+        if type(part) is tuple and part and isinstance(part[0], str):
+            yield from _parts(part)
+
+
+def _recurs(term: Expr) -> bool:
+    """Whether a path goes through a pointer from a record to another one of its kind.
+
+    Such paths are cut short (see State._load), so that one term stands for several objects.
+    """
+    while term[0] in ("f", "i", "l", "co"):
+        if term[0] == "f" and term[1][0] == "l" and term[1][1][0] == "f":
+            record = term[2].split(".", 1)[0]
+            if record == term[1][1][2].split(".", 1)[0]:
+                return True
+        term = term[1]
+    return False
+
+
+def _cyclic_blocks(function: Function) -> Iterator[int]:
+    """The blocks from which control may come back to themselves."""
+    following = [successors(terminator) for _, terminator in function.blocks]
+    for block in range(len(following)):
+        seen: set[int] = set()
+        work = list(following[block])
+        while work:
+            at = work.pop()
+            if at in seen:
+                continue
+            seen.add(at)
+            work.extend(following[at])
+        if block in seen:
+            yield block
