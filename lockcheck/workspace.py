@@ -21,9 +21,20 @@ from lockcheck.models.loader import check_constants, load_models
 from lockcheck.progress import Progress, SilentProgress
 from lockcheck.rules.engine import Checked, check_rules
 from lockcheck.rules.loader import load_rules
-from lockcheck.rules.model import AnnotatedData, Assertions, HookNoSleep, LockOrder, Rule
+from lockcheck.rules.model import (
+    AnnotatedData,
+    Assertions,
+    BalancedLocks,
+    HookMustNot,
+    LockOrder,
+    Rule,
+    SleepInAtomic,
+)
 from lockcheck.source.tree import KernelTree, check_architecture
 from lockcheck.units import Contents, Units, find_commands
+
+# Rules that name nothing of a tree: there is always something that they are about.
+_ABOUT_ALL_CODE = Assertions | AnnotatedData | SleepInAtomic | BalancedLocks | LockOrder
 
 
 class Workspace:
@@ -125,13 +136,15 @@ def _idle_rules(rules: Iterable[Rule], checked: Checked) -> Iterator[Notice]:
     busy = {c.origin for c in checked.ledger if c.proved or c.violated or c.unproved}
     told = {notice.file for notice in checked.notices}
     for rule in rules:
-        if isinstance(rule.check, Assertions | AnnotatedData | LockOrder):
+        if isinstance(rule.check, _ABOUT_ALL_CODE):
             continue
         if rule.builtin or rule.info.rule_id in busy or rule.info.file in told:
             continue
-        if isinstance(rule.check, HookNoSleep):
-            records = ", ".join(f"struct {record}" for record in rule.check.records)
-            what = f"{rule.check.start}() calls nothing through a field of {records}"
+        if isinstance(rule.check, HookMustNot):
+            places = (*(f"struct {record}" for record in rule.check.records), *rule.check.places)
+            what = f"nothing is called through {', '.join(places)}"
+            if rule.check.start:
+                what = f"{rule.check.start}() calls nothing through a field of {places[0]}"
             severity = Severity.ERROR
         else:
             names = ", ".join(name.text for datum in rule.check.data for name in datum.names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import reduce
 
 import msgspec
@@ -16,10 +16,9 @@ from lockcheck.lockstate.balance import settle
 from lockcheck.lockstate.flow import certain_calls
 from lockcheck.lockstate.freshness import Freshness
 from lockcheck.lockstate.guards import guard, held_conditions
-from lockcheck.lockstate.locksets import Held
 from lockcheck.lockstate.memory import Memory
 from lockcheck.lockstate.solver import At, Return, Solved, Solver
-from lockcheck.lockstate.state import Fact, State
+from lockcheck.lockstate.state import Fact, Held, State
 from lockcheck.lockstate.summary import NO_SUMMARY, Condition, Exit, Summary, Unsure, join
 from lockcheck.lockstate.terms import (
     is_entry_term,
@@ -366,16 +365,11 @@ class Analysis:
         return guard(state, lambda term, fact: self.is_entry_value(state, term, fact))
 
 
-def _effects(locks: dict[Expr, Held]) -> tuple[tuple[Expr, str], ...]:
-    """What a call takes, or drops, in entry terms; a section as often as it does."""
+def _effects(locks: Mapping[Expr, Held]) -> tuple[tuple[Expr, str], ...]:
+    """Locks that were taken, or dropped, as callers understand them: as often as it was done."""
     return tuple(
         sorted(
-            (
-                (_entry_lock(term), held.mode)
-                for term, held in locks.items()
-                for _ in range(held.depth if term[0] == "section" else 1)
-            ),
-            key=repr,
+            ((_entry_lock(t), h.mode) for t, h in locks.items() for _ in range(h.depth)), key=repr
         )
     )
 

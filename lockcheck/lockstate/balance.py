@@ -13,6 +13,7 @@ tell apart is taken for balanced further up; see fixtures/lock-assertion/bad_lef
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import combinations
 
 import msgspec
@@ -22,7 +23,7 @@ from lockcheck.lockstate.summary import Condition, Exit, Unsure, join
 
 LEVELS = 3  # callers, upwards, for which a lock stays unsure
 
-Effect = tuple[Expr, str, bool]  # lock, mode, whether it is taken
+Effect = tuple[Expr, str, bool, int]  # lock, mode, whether it is taken, for the how manyth time
 
 
 def settle(exits: tuple[Exit, ...]) -> tuple[Exit, ...]:
@@ -75,15 +76,24 @@ def _contradict(a: Condition, b: Condition) -> bool:
 def _without(exit_: Exit, doubtful: set[Effect]) -> Exit:
     if not doubtful:
         return exit_
-    unsure = {*exit_.unsure, *(Unsure(*effect, LEVELS) for effect in doubtful)}
+    unsure = {*exit_.unsure, *(Unsure(*effect[:3], LEVELS) for effect in doubtful)}
     return msgspec.structs.replace(
         exit_,
-        acquired=tuple(effect for effect in exit_.acquired if (*effect, True) not in doubtful),
-        released=tuple(effect for effect in exit_.released if (*effect, False) not in doubtful),
+        acquired=tuple(e[:2] for e in _counted(exit_.acquired, True) if e not in doubtful),
+        released=tuple(e[:2] for e in _counted(exit_.released, False) if e not in doubtful),
         unsure=tuple(sorted(unsure, key=repr)),
     )
 
 
 def _effects(exit_: Exit) -> set[Effect]:
-    taken = {(lock, mode, True) for lock, mode in exit_.acquired}
-    return taken | {(lock, mode, False) for lock, mode in exit_.released}
+    return {*_counted(exit_.acquired, True), *_counted(exit_.released, False)}
+
+
+def _counted(locks: tuple[tuple[Expr, str], ...], taken: bool) -> list[Effect]:
+    """Locks, the same one again with another number."""
+    seen: Counter[tuple[Expr, str]] = Counter()
+    found: list[Effect] = []
+    for lock, mode in locks:
+        found.append((lock, mode, taken, seen[lock, mode]))
+        seen[lock, mode] += 1
+    return found

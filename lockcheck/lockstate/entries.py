@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -100,6 +101,26 @@ class Entries:
                 return model.holds
         named = self._named(key.split("@", 1)[0])
         return () if named is None else named.holds
+
+    def enters(self, key: str, names: Collection[str]) -> tuple[str, frozenset[str]] | None:
+        """How control comes in from outside within sections of some names, and within which."""
+        name = key.split("@", 1)[0]
+        for slot, model in self._doors(key):
+            held = () if model is None else (h.lock_class for h in model.holds)
+            entered = frozenset(held) & frozenset(names)
+            if model is not None and entered:
+                return f"{name}() is called {_through(slot)}: {model.what}", entered
+        return None
+
+    def given_to(self, key: str, places: tuple[str, ...]) -> str | None:
+        """The first of some places, as models name them, that a function is stored in."""
+        slots = self._program.slots
+        for slot in sorted(slots.written_by.get(key, ())):
+            for reached in (slot, *sorted(slots.flows_to(slot) - {slot})):
+                place = self._place(reached)
+                if any(fnmatchcase(place, pattern) for pattern in places):
+                    return place
+        return None
 
     def _named(self, name: str) -> EntryModel | None:
         if name not in self._named_models:

@@ -30,11 +30,15 @@ class Feasibility:
         guards = {
             guard
             for at in self._analysis.states_at(edge.caller, edge.call)
-            if (guard := self._lifted(context.function, context.guard, edge, at)) is not None
+            if (guard := self.lifted(context.function, context.guard, edge, at)) is not None
         }
         return any(self._may_hold(edge.caller, guard, MAX_GUARD_LEVELS) for guard in guards)
 
-    def _lifted(
+    def may_hold(self, function: str, guard: tuple[Condition, ...]) -> bool:
+        """Whether some caller of a function lets conditions on its entry values hold."""
+        return self._may_hold(function, guard, MAX_GUARD_LEVELS)
+
+    def lifted(
         self, function: str, guard: tuple[Condition, ...], site: CallSite | Edge, at: At
     ) -> tuple[Condition, ...] | None:
         """What a callee's conditions, and those on the way, ask of a caller's own entry values."""
@@ -58,7 +62,7 @@ class Feasibility:
                 self._may_hold(site.caller, above, levels - 1)
                 for site in sites
                 for at in self._analysis.states_at(site.caller, site.call)
-                if (above := self._lifted(function, guard, site, at)) is not None
+                if (above := self.lifted(function, guard, site, at)) is not None
             )
             self._possible[key] = known
         return known

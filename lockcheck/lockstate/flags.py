@@ -27,23 +27,40 @@ def live_flags(function: Function) -> dict[int, Flags]:
     written: dict[int, set[Expr]] = {}
     before: dict[int, list[int]] = {}
     for block, (events, terminator) in enumerate(function.blocks):
-        stores = {event[2] for event in events if event[0] == "S"} & flags
+        stores: set[Expr] = set()
+        for event in events:
+            if event[0] != "S":
+                continue
+            source = _copied(event[3])
+            if source in flags and event[2] in flags and source not in stores:
+                read.setdefault(block, set()).add(source)
+            if event[2] in flags:
+                stores.add(event[2])
         if stores:
             written[block] = stores
         tested = tested_local(terminator)
-        if tested in flags:
-            read[block] = {tested}
+        if tested in flags and tested not in stores:
+            read.setdefault(block, set()).add(tested)
         for successor in successors(terminator):
             before.setdefault(successor, []).append(block)
     live: dict[int, set[Expr]] = {}
     work = [(block, flag) for block, tests in read.items() for flag in tests]
     while work:
         block, flag = work.pop()
-        if flag in written.get(block, ()) or flag in live.setdefault(block, set()):
+        if flag in live.setdefault(block, set()):
             continue
         live[block].add(flag)
-        work.extend((earlier, flag) for earlier in before.get(block, ()))
+        work.extend(
+            (earlier, flag)
+            for earlier in before.get(block, ())
+            if flag not in written.get(earlier, ())
+        )
     return {block: tuple(sorted(found)) for block, found in live.items() if found}
+
+
+def _copied(value: Expr) -> Expr | None:
+    """The local that a value is read from, if it is nothing else."""
+    return value[1] if value[0] == "l" and value[1][0] == "v" else None
 
 
 def tested_local(terminator: Terminator) -> Expr | None:
@@ -67,12 +84,23 @@ def _flags(function: Function) -> set[Expr]:
         for _, terminator in function.blocks
         if (local := tested_local(terminator)) is not None
     )
+    if not tests:
+        return set()
     stores: Counter[Expr] = Counter()
     constant: set[Expr] = set()
+    copies: dict[Expr, Expr] = {}
     for events, _ in function.blocks:
         for event in events:
-            if event[0] == "S" and event[2] in tests:
+            if event[0] == "S" and event[2][0] == "v":
                 stores[event[2]] += 1
                 if event[3][0] == "k":
                     constant.add(event[2])
-    return {flag for flag, n in tests.items() if n > 1 or (flag in constant and stores[flag] > 1)}
+                source = _copied(event[3])
+                if source is not None and event[2] in tests:
+                    copies[event[2]] = source
+    flags = {flag for flag, n in tests.items() if n > 1 or (flag in constant and stores[flag] > 1)}
+    for copy, source in copies.items():
+        # `ok = a && b;`: the lowering keeps the outcome in a local of its own.
+        if stores[copy] == 1 and source in constant and stores[source] > 1:
+            flags |= {copy, source}
+    return flags

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.state import Fact, State
@@ -14,17 +14,26 @@ MAX_GUARD_DEPTH = 8  # nesting of a term in a guard
 
 
 def held_conditions(state: State) -> tuple[Condition, ...]:
-    """What branches have said of locks that callers can name."""
+    """What branches have said of locks that callers can name, as those were at entry."""
     return tuple(
         sorted(
             (
                 Condition(term, ("k", fact.equal or 0), True)
                 for term, fact in state.facts.items()
-                if term[0] == "held" and is_entry_term(term)
+                if term[0] == "held"
+                and is_entry_term(term)
+                # asked after the function had taken or dropped it itself
+                and not _touches(state.held if fact.equal else state.dropped, term[1])
             ),
             key=repr,
         )
     )
+
+
+def _touches(locks: Mapping[Expr, object], lock: Expr) -> bool:
+    if lock[0] != "section":
+        return lock in locks
+    return any(("section", name) in locks for name in (lock[2] if len(lock) > 2 else lock[1:2]))
 
 
 def guard(state: State, is_entry: Callable[[Expr, Fact], bool]) -> tuple[Condition, ...]:

@@ -96,6 +96,11 @@ class Lockset:
             self.unsure = {lock: u for lock, u in self.unsure.items() if lock not in same}
         return bool(same)
 
+    def has_taken(self, term: Expr, mode: str) -> bool:
+        """Whether this function has surely taken a lock itself, in a mode, and not dropped it."""
+        held = self.held.get(term)
+        return held is not None and held.mode == mode and term not in self.unsure
+
     def acquire(self, term: Expr, mode: str, loc: int) -> None:
         if term[0] != "section":
             self.stores = {}  # until now, others may have changed what the lock guards
@@ -105,7 +110,7 @@ class Lockset:
             return
         dropped = self.dropped.get(term)
         if dropped is not None and dropped.mode == mode:
-            # Dropped and retaken: held by the caller again.
+            # dropped and retaken: held by the caller again
             if dropped.depth > 1:
                 self.dropped[term] = dropped._replace(depth=dropped.depth - 1)
             else:
@@ -123,11 +128,13 @@ class Lockset:
         if found is None:
             if unsure:
                 self.ended = {**self.ended, term: Held(mode, loc)}
-                return
-            before = self.dropped.get(term)
-            again = before is not None and before.mode == mode and term[0] == "section"
-            depth = min(before.depth + 1, _MAX_DEPTH) if before is not None and again else 1
-            self.dropped[term] = Held(mode, loc, depth)
+            else:
+                before = self.dropped.get(term)
+                depth = 1
+                nests = mode == READ or term[0] == "section"
+                if before is not None and before.mode == mode and nests:
+                    depth = min(before.depth + 1, _MAX_DEPTH)
+                self.dropped[term] = Held(mode, loc, depth)
             return
         held = self.held[found]
         if held.depth > 1:

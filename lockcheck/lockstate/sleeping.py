@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
+
+import networkx
 
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.solver import At
+from lockcheck.lockstate.state import State
 from lockcheck.lockstate.summary import Condition
 from lockcheck.lockstate.terms import substitute
-from lockcheck.models.loader import FunctionModel
+from lockcheck.models.loader import FunctionModel, Models
 
 MAX_WAYS = 4  # different guards kept for one function
+ATOMIC = "atomic context"  # the section, as models name it
+MAX_TURNS = 4  # how often functions that call each other in a circle are looked at
+ANY_NUMBER = 100  # of sections that may have been left
+NOTHING: frozenset[str] = frozenset()
 
 
 class SleepWay(NamedTuple):
@@ -24,6 +32,11 @@ class SleepWay(NamedTuple):
     because: why the primitive sleeps. lock: the lock that it takes, as an expression of the
         calling function, None when it takes none.
     length: calls down to the primitive.
+    dropped: sections of the caller's that are left at the time, and how often.
+    denied: sections of which a branch on the way has said that they are not entered.
+    own: the way is in a section that a function on it has entered itself.
+    maybes: how many functions on the way, above the lowest, go on under conditions only.
+    by_context: whether a branch on the way asks in which context the kernel is (see models).
     """
 
     guard: tuple[Condition, ...]
@@ -35,6 +48,11 @@ class SleepWay(NamedTuple):
     because: str
     length: int
     lock: Expr | None = None
+    dropped: tuple[tuple[str, int], ...] = ()
+    denied: frozenset[str] = NOTHING
+    own: bool = False
+    maybes: int = 0
+    by_context: bool = False
 
 
 class SleepAnalysis:
@@ -45,16 +63,23 @@ class SleepAnalysis:
         self._program = analysis.program
         self._candidates = self._reach_sleepers()
         self._ways: dict[str, tuple[SleepWay, ...]] = {}
-        self._in_progress: set[str] = set()
-        self._recursive: set[str] = set()
+        self._atomic = frozenset(atomic_sections(self._program.models))
+        self._contextual: dict[Expr, bool] = {}
+        constants = self._program.models.constants
+        self._masks = frozenset(("k", value) for value in constants.values())
+        self._recursion = self._find_recursion()
 
-    def _reach_sleepers(self) -> frozenset[str]:
-        """Functions from which calls lead to a sleeping primitive, whatever the arguments."""
-        work = [
+    def _ends(self) -> list[str]:
+        """The primitives that are looked for."""
+        return [
             name
             for name in self._program.callers
             if (model := self._program.model(name)) is not None and model.sleeps is not None
         ]
+
+    def _reach_sleepers(self) -> frozenset[str]:
+        """Functions from which calls lead to a sleeping primitive, whatever the arguments."""
+        work = self._ends()
         seen: set[str] = set()
         while work:
             for site in self._program.callers.get(work.pop(), ()):
@@ -63,25 +88,63 @@ class SleepAnalysis:
                     work.append(site.caller)
         return frozenset(seen)
 
+    def _find_recursion(self) -> dict[str, tuple[str, ...]]:
+        """For each candidate those that call each other in a circle with it, callees first."""
+        graph = networkx.DiGraph()
+        graph.add_nodes_from(sorted(self._candidates))
+        for key in sorted(self._candidates):
+            graph.add_edges_from(
+                (key, target) for target in self._callees(key) if target in self._candidates
+            )
+        found: dict[str, tuple[str, ...]] = {}
+        for component in networkx.strongly_connected_components(graph):
+            members = tuple(sorted(component))
+            if len(members) > 1:
+                inner = graph.subgraph(members)
+                members = tuple(networkx.dfs_postorder_nodes(inner, members[0]))
+            for member in members:
+                found[member] = members
+        return found
+
     def ways(self, key: str) -> tuple[SleepWay, ...]:
         """The ways in which a function may sleep, shortest first."""
         known = self._ways.get(key)
         if known is not None:
             return known
-        if key in self._in_progress:
-            self._recursive.add(key)
-            return ()
         if key not in self._candidates:
             return ()
-        self._in_progress.add(key)
-        found = self._collect(key)
-        self._in_progress.discard(key)
-        if key in self._recursive and found:
-            # Once more with what is known: how deep a recursion goes is not followed.
-            self._ways[key] = tuple(way._replace(guard=()) for way in _shortest(found))
-            found.extend(self._collect(key))
-        self._ways[key] = _shortest(found)
+        members = self._recursion[key]
+        for member in members:
+            self._ways[member] = ()
+        for _ in range(MAX_TURNS if len(members) > 1 or key in self._callees(key) else 1):
+            changed = False
+            for member in members:
+                known = self._ways[member]
+                found = _shortest(self._collect(member))
+                changed = changed or known != found
+                self._ways[member] = found
+            if not changed:
+                break
         return self._ways[key]
+
+    def _callees(self, key: str) -> Iterator[str]:
+        for call in self._program.calls[key].values():
+            yield from call.targets
+
+    def at(self, key: str, number: int) -> Iterator[tuple[At, SleepWay]]:
+        """The ways in which a call of a function may lead to sleep, in each of its states."""
+        call = self._program.calls[key][number]
+        for target in call.targets:
+            for at in self._analysis.states_at(key, number):
+                for way in self._at_call(key, number, call.event[1], target, call.slot, at):
+                    yield at, way
+
+    def may_sleep(self, key: str) -> bool:
+        """Whether calls lead from a function to a primitive that sleeps, whatever the arguments."""
+        model = self._program.model(key)
+        if model is not None:
+            return model.sleeps is not None
+        return key in self._candidates
 
     def guards_from(
         self, way: SleepWay, path: tuple[tuple[str, int], ...]
@@ -103,11 +166,12 @@ class SleepAnalysis:
 
     def hangs_on_flags(self, guard: tuple[Condition, ...]) -> bool:
         """Whether a guard asks for flags that nobody on the way has told."""
-        masks = {("k", value) for value in self._program.models.constants.values()}
-        return any(
-            condition.term[0] == "o" and condition.term[1] == "&" and condition.term[3] in masks
-            for condition in guard
-        )
+        return any(map(self.is_about_flags, guard))
+
+    def is_about_flags(self, condition: Condition) -> bool:
+        """Whether a condition asks for the bits by which an allocation may sleep."""
+        term = condition.term
+        return bool(term[0] == "o" and term[1] == "&" and term[3] in self._masks)
 
     def _collect(self, key: str) -> list[SleepWay]:
         found: list[SleepWay] = []
@@ -120,27 +184,57 @@ class SleepAnalysis:
     def _at_call(
         self, key: str, number: int, loc: int, target: str, slot: str | None, at: At
     ) -> list[SleepWay]:
-        if slot is not None and at.terms[0][0] == "fn" and at.terms[0][1] != target:
-            return []
-        args = at.terms[1:]
-        model = self._program.model(target)
-        if model is not None:
-            if model.sleeps is None:
+        through: tuple[Condition, ...] = ()
+        if slot is not None:
+            callee = at.terms[0]
+            if callee[0] == "fn" and callee[1] != target and callee[1] in self._program.functions:
                 return []
-            because = model.sleeps.because
-            lock = _lock_argument(model, self._program.calls[key][number].event[4])
-            return [
-                SleepWay(guard, number, loc, target, slot, None, because, 1, lock)
-                for guard in self._primitive(model, at, args)
-            ]
+            if callee[0] != "fn" and self._analysis.is_entry_value(at.state, callee):
+                through = (Condition(callee, ("fn", target), True),)
+        args = at.terms[1:]
+        denied = sections_denied(at.state)
+        entered = sections_entered(at.state, self._atomic)
+        ended = self._end(key, number, loc, target, slot, at)
+        if ended is not None:
+            return ended
         found: list[SleepWay] = []
         for way in self.ways(target):
+            if entered.keys() & way.denied:
+                continue
             guard = self._lift(way.guard, at, args)
             if guard is not None:
+                maybe = not self._analysis.is_certain(key, number)
                 found.append(
-                    SleepWay(guard, number, loc, target, slot, way, way.because, way.length + 1)
-                )
+                    SleepWay(
+                        (*through, *guard), number, loc, target, slot, way, way.because,
+                        way.length + 1, None,
+                        left_above(at.state, way.dropped), denied | way.denied,
+                        way.own or bool(still_entered(entered, way.dropped)), way.maybes + maybe,
+                        way.by_context or self._asks_context(at.state, guard),
+                    )
+                )  # fmt: skip
         return found
+
+    def _end(
+        self, key: str, number: int, loc: int, target: str, slot: str | None, at: At
+    ) -> list[SleepWay] | None:
+        """The ways that end at a call of a function with a model, None for another function."""
+        model = self._program.model(target)
+        if model is None:
+            return None
+        entered = sections_entered(at.state, self._atomic)
+        if model.sleeps is None or entered.keys() & model.sleeps.not_in:
+            return []
+        leaves = tuple((name, 1) for name in model.sleeps.leaves)
+        lock = _lock_argument(model, self._program.calls[key][number].event[4])
+        return [
+            SleepWay(
+                guard, number, loc, target, slot, None, model.sleeps.because, 1, lock,
+                left_above(at.state, leaves), sections_denied(at.state) | model.sleeps.not_in,
+                bool(still_entered(entered, leaves)), 0, self._asks_context(at.state, guard),
+            )
+            for guard in self._primitive(model, at, at.terms[1:])
+        ]  # fmt: skip
 
     def _primitive(
         self, model: FunctionModel, at: At, args: tuple[Expr, ...]
@@ -149,6 +243,8 @@ class SleepAnalysis:
         sleeps = model.sleeps
         if sleeps is None:
             return []
+        if sleeps.when_zero is not None:
+            return self._if_zero(at, args[sleeps.when_zero : sleeps.when_zero + 1])
         if sleeps.argument is None:
             return [self._analysis.entry_guard(at.state)]
         if sleeps.argument >= len(args):
@@ -165,9 +261,20 @@ class SleepAnalysis:
                 guards.append((*guard, Condition(flags[1], ("k", 0), is_zero)))
         return guards
 
+    def _if_zero(self, at: At, argument: tuple[Expr, ...]) -> list[tuple[Condition, ...]]:
+        """The guard under which an argument is zero, none when nobody can say that it is."""
+        if not argument:
+            return []
+        guard = self._analysis.entry_guard(at.state)
+        truth = at.state.decide(argument[0])
+        if truth is None and self._analysis.is_entry_value(at.state, argument[0]):
+            return [(*guard, Condition(argument[0], ("k", 0), True))]
+        return [guard] if truth is False else []
+
     def _with_flags(self, at: At, flags: Expr, mask: int) -> tuple[Condition, ...] | None:
         """The guard under which `flags` has the bits of `mask`, None when it has not."""
         truth = _has_bits(flags, mask)
+        flags = _reduced(flags, mask)
         bits = at.state.evaluate(("o", "&", flags, ("k", mask)))
         if truth is None:
             truth = at.state.decide(bits)
@@ -180,6 +287,30 @@ class SleepAnalysis:
             return None  # UNSOUND: flags that nobody can say are taken for ones that do not sleep
         return (*guard, Condition(bits, ("k", 0), False))
 
+    def _asks_context(self, state: State, guard: tuple[Condition, ...]) -> bool:
+        return any(map(self._is_context, state.facts)) or any(
+            self._is_context(condition.term) for condition in guard
+        )
+
+    def _is_context(self, term: Expr) -> bool:
+        """Whether a value tells in which context the kernel is."""
+        known = self._contextual.get(term)
+        if known is None:
+            names = self._program.models.context_variables
+            named = term[0] in ("g", "ap") and str(term[1]).split("@", 1)[0] in names
+            known = bool(named) or any(
+                self._is_context(part) for part in term[1:] if type(part) is tuple and part
+            )
+            self._contextual[term] = known
+        return known
+
+    def _may_point(self, term: Expr, function: str) -> bool:
+        """Whether a pointer may lead to a function: one of a field, if one of the few there."""
+        if term[0] != "l" or term[1][0] != "f":
+            return bool(term[0] == "p")
+        targets = self._program.callbacks(term[1][2])
+        return bool(function in targets)
+
     def _lift(
         self, guard: tuple[Condition, ...], at: At, args: tuple[Expr, ...]
     ) -> tuple[Condition, ...] | None:
@@ -187,16 +318,80 @@ class SleepAnalysis:
         for condition in guard:
             term = substitute(condition.term, args)
             if term is None:
+                if self.is_about_flags(condition):
+                    return None
+                continue
+            if self.is_about_flags(condition):
+                if term[0] == "k" and term[1]:
+                    continue
+                mask = condition.term[3]
+                there = None
+                if term[0] == "o" and term[3] == mask:
+                    there = self._with_flags(at, term[2], mask[1])
+                if there is None:
+                    return None
+                lifted.extend(c for c in there if self.is_about_flags(c))
                 continue
             term = at.state.evaluate(term)
             truth = at.state.decide(("o", "==", term, condition.value))
             if truth is None:
+                if condition.value[0] == "fn" and not self._may_point(term, condition.value[1]):
+                    return None
                 if self._analysis.is_entry_value(at.state, term):
                     lifted.append(Condition(term, condition.value, condition.equal))
             elif truth != condition.equal:
                 return None
         lifted.extend(c for c in self._analysis.entry_guard(at.state) if c not in lifted)
         return tuple(lifted)
+
+
+def atomic_sections(models: Models) -> tuple[str, ...]:
+    """The sections in which nothing may sleep."""
+    return tuple(models.section(ATOMIC)[2])
+
+
+def sections_entered(state: State, names: frozenset[str]) -> dict[str, int]:
+    """The sections that a function has surely entered itself and not left, and how often."""
+    return {
+        lock[1]: held.depth
+        for lock, held in state.held.items()
+        if lock[0] == "section" and lock[1] in names and lock not in state.unsure
+    }
+
+
+def still_entered(entered: Mapping[str, int], left: tuple[tuple[str, int], ...]) -> list[str]:
+    """The sections that are still entered after some were left."""
+    if not entered:
+        return []
+    counts = dict(left)
+    return [name for name, depth in entered.items() if depth > counts.get(name, 0)]
+
+
+def left_above(
+    state: State, below: tuple[tuple[str, int], ...] = ()
+) -> tuple[tuple[str, int], ...]:
+    """The sections of its caller that a function, and what it calls, have left, or may have."""
+    found = {
+        name: left
+        for name, count in below
+        if (left := count - (h.depth if (h := state.held.get(("section", name))) else 0)) > 0
+    }
+    for lock, held in state.dropped.items():
+        if lock[0] == "section":
+            found[lock[1]] = found.get(lock[1], 0) + held.depth
+    for lock, doubt in state.unsure.items():
+        if doubt.dropped and lock[0] == "section":
+            found[lock[1]] = ANY_NUMBER
+    return tuple(sorted(found.items())) if found else ()
+
+
+def sections_denied(state: State) -> frozenset[str]:
+    """The sections of which branches have said that they are not entered."""
+    denied: set[str] = set()
+    for term, fact in state.facts.items():
+        if term[0] == "held" and fact.equal == 0 and term[1][0] == "section":
+            denied.update(term[1][2] if len(term[1]) > 2 else term[1][1:2])
+    return frozenset(denied) if denied else NOTHING
 
 
 def _lock_argument(model: FunctionModel, args: tuple[Expr, ...]) -> Expr | None:
@@ -206,10 +401,26 @@ def _lock_argument(model: FunctionModel, args: tuple[Expr, ...]) -> Expr | None:
     return None
 
 
+def _reduced(flags: Expr, mask: int) -> Expr:
+    """The flags without what says nothing of the bits of `mask`."""
+    if flags[0] == "o" and flags[1] in ("&", "|") and flags[3][0] == "k":
+        kept = flags[3][1] & mask
+        if kept == (0 if flags[1] == "|" else mask):
+            return _reduced(flags[2], mask)
+    if flags[0] == "ite":
+        parts = (_reduced(flags[2], mask), _reduced(flags[3], mask))
+        if parts[0] == parts[1]:
+            return parts[0]
+    return flags
+
+
 def _has_bits(flags: Expr, mask: int) -> bool | None:
     """Whether flag arithmetic leaves the bits of `mask` set, if its form tells."""
     if flags[0] == "k":
         return bool(flags[1] & mask)
+    if flags[0] == "ite":
+        both = {_has_bits(flags[2], mask), _has_bits(flags[3], mask)}
+        return both.pop() if len(both) == 1 else None
     if flags[0] == "o" and flags[1] in ("&", "|"):
         parts = (_has_bits(flags[2], mask), _has_bits(flags[3], mask))
         decisive = bool(flags[1] == "|")
@@ -223,11 +434,27 @@ def _has_bits(flags: Expr, mask: int) -> bool | None:
 def _shortest(ways: list[SleepWay]) -> tuple[SleepWay, ...]:
     """The shortest way for each call and guard, and no guard that a weaker one covers."""
     kept: list[SleepWay] = []
-    for way in sorted(ways, key=lambda w: (len(w.guard) > 0, w.length, w.loc, w.target)):
+    for way in sorted(ways, key=_rank):
         conditions = set(way.guard)
-        if any(o.call == way.call and set(o.guard) <= conditions for o in kept):
+        if any(o.call == way.call and _is_weaker(o, way, conditions) for o in kept):
             continue
         kept.append(way)
         if len(kept) == MAX_WAYS:
             break
     return tuple(kept)
+
+
+def _rank(way: SleepWay) -> tuple[object, ...]:
+    doubtful = bool(way.dropped or way.denied or way.own or way.by_context)
+    return len(way.guard) > 0, doubtful, way.maybes, way.length, way.loc, way.target
+
+
+def _is_weaker(a: SleepWay, b: SleepWay, conditions: set[Condition]) -> bool:
+    """Whether a way is possible wherever another one is."""
+    return (
+        set(a.guard) <= conditions
+        and all(count <= dict(b.dropped).get(name, 0) for name, count in a.dropped)
+        and a.denied <= b.denied
+        and a.own <= b.own
+        and a.by_context <= b.by_context
+    )

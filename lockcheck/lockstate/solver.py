@@ -80,6 +80,11 @@ class Solved:
         )
 
     @property
+    def inputs(self) -> Inputs:
+        """The states with which control comes to each block."""
+        return self._inputs
+
+    @property
     def calls(self) -> dict[int, list[At]]:
         """Call id → states right before the call."""
         if self._calls is None:

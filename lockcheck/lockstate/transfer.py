@@ -141,11 +141,13 @@ class Transfer:
             if not conditional[0]:  # zero, or a negative error number
                 failed.assume(("o", "<", result, ("k", 0)), True)
             states.append(failed)
-        for effect in model.acquires:
-            term = self._place(effect, args)
-            if term is not None:
-                state.acquire(term, effect.mode, loc)
-                _assume_object(state, term)
+        taken = [(e, term) for e in model.acquires if (term := self._place(e, args)) is not None]
+        if any(_is_exclusive(e, term) and state.has_taken(term, e.mode) for e, term in taken):
+            # That would be a deadlock: it was dropped on the way, where nobody saw it.
+            taken = []
+        for effect, term in taken:
+            state.acquire(term, effect.mode, loc)
+            _assume_object(state, term)
         for effect in model.releases:
             term = self._place(effect, args)
             if term is not None:
@@ -216,6 +218,10 @@ class Transfer:
         if known is None:
             return ("class", lock_class(term) or "an unknown lock")
         return self.lock_term(state.evaluate(known))
+
+
+def _is_exclusive(effect: LockEffect, lock: Expr) -> bool:
+    return effect.mode == WRITE and lock[0] != "section"
 
 
 def _assume_object(state: State, lock: Expr) -> None:

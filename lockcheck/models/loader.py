@@ -53,11 +53,18 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class SleepEffect(msgspec.Struct, frozen=True):
-    """A call that may sleep: always, or when `argument & flag` is not zero."""
+    """A call that may sleep: always, or when `argument & flag` is not zero.
+
+    leaves: sections that it leaves before, and enters again. not_in: those in which it does not.
+    when_zero: it sleeps only if this argument is zero.
+    """
 
     because: str
     argument: int | None = None
     flag: str = ""
+    leaves: frozenset[str] = frozenset()
+    not_in: frozenset[str] = frozenset()
+    when_zero: int | None = None
 
 
 class FunctionModel(msgspec.Struct, frozen=True):
@@ -130,6 +137,7 @@ class Models(msgspec.Struct, frozen=True):
     back_pointers: (field, fields): what a field points to is where its object was reached from.
     lock_assertions: the macros that assert that a lock is held, by mode (ANY, WRITE, READ).
     exclusive: sets of file name beginnings of which only one is in use.
+    context_variables: globals that say in which context the kernel is, which is not followed.
     counters: fields whose stores do not make a branch's outcome stale (see callgraph.effects).
     globals: variables that functions take or drop.
     order: what primitives mean for the order of locks.
@@ -148,6 +156,7 @@ class Models(msgspec.Struct, frozen=True):
     globals: frozenset[str] = frozenset()
     lock_assertions: dict[str, str] = {}
     order: OrderModels = OrderModels()
+    context_variables: frozenset[str] = frozenset()
 
     def section(self, name: str) -> Expr:
         """The term of a section."""
@@ -173,6 +182,7 @@ _TOP = frozenset(
         "functions", "lock-records", "constants", "keep-alive-variables", "sections",
         "section-names", "entry-points", "counters", "back-pointers",
         "exclusive", "lock-assertions", *ORDERING_KEYS,
+        "context-variables",
     }
 )  # fmt: skip
 
@@ -196,6 +206,7 @@ def _models(load: Callable[[str, str], Node]) -> Models:
     exclusive: list[tuple[str, ...]] = []
     assertions: dict[str, str] = {}
     order = OrderModels()
+    context: list[str] = []
     for file in sorted(resources.files("lockcheck.models").joinpath("data").iterdir(), key=_name):
         if not file.name.endswith(".yaml"):
             continue
@@ -208,6 +219,7 @@ def _models(load: Callable[[str, str], Node]) -> Models:
             aliases[name] = ("section", section.string())
         entries.extend(_entry(item) for item in top.items("entry-points"))
         counters.extend(top.strings("counters"))
+        context.extend(top.strings("context-variables"))
         for group in top.items("exclusive"):
             exclusive.append(tuple(item.string() for item in group.elements()))
         for item in top.items("back-pointers"):
@@ -247,6 +259,7 @@ def _models(load: Callable[[str, str], Node]) -> Models:
         ),
         assertions,
         order,
+        frozenset(context),
     )
 
 
@@ -364,11 +377,17 @@ def _sleep(item: Node | None) -> SleepEffect | None:
         return None
     if item.is_string():
         return SleepEffect(item.string())
-    item.only({"because", "flag", "argument"})
+    item.only({"because", "flag", "argument", "leaves", "not-in", "when-zero"})
+    flag, zero = item.get("flag"), item.get("when-zero")
+    if flag is None and zero is None and not item.items("leaves") and not item.items("not-in"):
+        raise item.error("name when it sleeps, else write the reason alone")
     return SleepEffect(
         item.required("because").string(),
-        item.required("argument").integer(),
-        item.required("flag").string(),
+        None if flag is None else item.required("argument").integer(),
+        "" if flag is None else flag.string(),
+        frozenset(item.strings("leaves")),
+        frozenset(item.strings("not-in")),
+        None if zero is None else zero.integer(),
     )
 
 

@@ -15,10 +15,21 @@ from lockcheck.rules.accesses import AccessFinder
 from lockcheck.rules.annotated import check_annotated
 from lockcheck.rules.asserted import check_assertions
 from lockcheck.rules.assertions import AssertionAnalysis
+from lockcheck.rules.duplicates import without_duplicates
 from lockcheck.rules.guarded import check_guarded
 from lockcheck.rules.hooks import check_hook
-from lockcheck.rules.model import AnnotatedData, Assertions, GuardedData, LockOrder, Rule
+from lockcheck.rules.model import (
+    AnnotatedData,
+    Assertions,
+    BalancedLocks,
+    GuardedData,
+    LockOrder,
+    Rule,
+    SleepInAtomic,
+)
 from lockcheck.rules.ordering import OrderChecker
+from lockcheck.rules.sleepers import check_sleepers
+from lockcheck.rules.unbalanced import check_balance
 
 
 class Checked(NamedTuple):
@@ -55,6 +66,10 @@ def check_rules(program: Program, rules: Sequence[Rule], advance: Callable[[str]
             result = check_assertions(rule, rule.check, analysis, assertions)
         elif isinstance(rule.check, AnnotatedData):
             result = check_annotated(rule, analysis, finder, assertions)
+        elif isinstance(rule.check, SleepInAtomic):
+            result = check_sleepers(rule, analysis, sleeping)
+        elif isinstance(rule.check, BalancedLocks):
+            result = check_balance(rule, analysis)
         else:
             result = check_hook(rule, rule.check, analysis, sleeping)
         findings.extend(result.findings)
@@ -71,6 +86,8 @@ def check_rules(program: Program, rules: Sequence[Rule], advance: Callable[[str]
                 f"{names}: too many different lock states, some paths were not followed",
             )
         )
+    yielding = frozenset(r.info.rule_id for r in rules if isinstance(r.check, SleepInAtomic))
+    findings = without_duplicates(findings, yielding)
     findings.sort(key=lambda f: (f.location, f.rule_id, f.message))
     ledger.sort(key=lambda entry: (entry.location, entry.origin, entry.requirement))
     return Checked(tuple(findings), tuple(notices), tuple(counts), tuple(ledger))

@@ -57,6 +57,11 @@ class Evidencer:
     def definition(self, function: str) -> Location:
         return self.location(function, self._program.functions[function].own_place)
 
+    def end(self, function: str) -> int:
+        """The last place of a function where something happens: of a return that is not written."""
+        found = self._program.functions[function]
+        return max((event[1] for events, _ in found.blocks for event in events), default=found.loc)
+
     def place(self, function: str, loc: int) -> str:
         """A short mention of a place: `kvmgt.c:1621`."""
         location = self.location(function, loc)

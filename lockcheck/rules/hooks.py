@@ -1,36 +1,47 @@
-"""Rule kind hook-no-sleep: functions that are called through a hook must not sleep."""
+"""Rule kind hook-must-not: what functions that are called through a hook must not do.
+
+The kind hook-no-sleep says the same of sleeping alone.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sized
 from typing import NamedTuple
 
 from lockcheck.errors import Notice, Severity
 from lockcheck.findings.fingerprint import fingerprint
 from lockcheck.findings.model import Finding, LedgerEntry, Outcome, Step, StepKind
 from lockcheck.lockstate.analysis import Analysis
-from lockcheck.lockstate.sleeping import SleepAnalysis, SleepWay
+from lockcheck.lockstate.doubts import FAR_BELOW, MAX_MAYBES
+from lockcheck.lockstate.entries import Entries
+from lockcheck.lockstate.forbidden import ForbiddenAnalysis
+from lockcheck.lockstate.sleeping import NOTHING, SleepAnalysis, SleepWay, atomic_sections
 from lockcheck.rules.evidence import Evidencer, name_of, spell_slot
 from lockcheck.rules.guarded import RuleResult
-from lockcheck.rules.model import HookNoSleep, Rule
+from lockcheck.rules.model import SLEEP, Forbidden, HookMustNot, Rule
 
 
 class _Hooked(NamedTuple):
-    """A hook function and the shortest way to it: (caller, loc, slot, callee), outermost first."""
+    """A hook function and the shortest way to it: (caller, loc, slot, callee), outermost first.
+
+    field: the place that it is called through, or given to.
+    """
 
     function: str
     field: str
     way: tuple[tuple[str, int, str | None, str], ...]
     calls: tuple[tuple[str, int], ...]  # the same calls by caller and call id
+    within: frozenset[str] = NOTHING  # atomic sections that control comes in with
 
 
 def check_hook(
-    rule: Rule, check: HookNoSleep, analysis: Analysis, sleeping: SleepAnalysis
+    rule: Rule, check: HookMustNot, analysis: Analysis, sleeping: SleepAnalysis
 ) -> RuleResult:
     """Check one hook rule over the whole program."""
     program = analysis.program
     starts = sorted(key for key in program.functions if name_of(key) == check.start)
-    if not starts:
+    if check.start and not starts:
         severity = Severity.NOTE if rule.builtin else Severity.ERROR
         notice = Notice(
             severity,
@@ -41,37 +52,53 @@ def check_hook(
             None if rule.builtin else "name the unit that defines it, or correct the name",
         )
         return RuleResult([], [notice], [])
-    hooked = _find_hooks(starts, check, analysis)
+    hooked = _find_hooks(starts, check, analysis) if check.start else _given(check, analysis)
     evidence = Evidencer(program)
     findings: list[Finding] = []
     ordinals: Counter[tuple[str, str]] = Counter()
     ledger: list[LedgerEntry] = []
-    for hook in hooked:
-        possible = [
-            (way, guard)
-            for way in sleeping.ways(hook.function)
-            for guard in sleeping.guards_from(way, hook.calls)
-        ]
-        ways = _distinct([way for way, guard in possible if not sleeping.hangs_on_flags(guard)])
-        ledger.append(_entry(rule, check, hook, bool(possible), bool(ways), evidence))
-        for way in ways:
-            subject = (name_of(hook.function), _primitive(way, hook.function, evidence)[0])
-            ordinals[subject] += 1
-            findings.append(_finding(rule, check, hook, way, evidence, ordinals[subject]))
+    for forbidden in check.must_not:
+        reaching = sleeping
+        if forbidden.what != "sleep":
+            calls = frozenset({forbidden.name} if forbidden.what == "call" else ())
+            reaching = ForbiddenAnalysis(analysis, calls, frozenset({forbidden.name}) - calls)
+        for hook in hooked:
+            possible = [
+                (way, guard)
+                for way in reaching.ways(hook.function)
+                if not hook.within & (way.denied | dict(way.dropped).keys())
+                for guard in reaching.guards_from(way, hook.calls)
+            ]
+            sure = [way for way, guard in possible if not reaching.hangs_on_flags(guard)]
+            ways = _distinct([w for w in sure if w.maybes <= MAX_MAYBES and not w.by_context])
+            ledger.append(_entry(rule, check, forbidden, hook, (possible, sure, ways), evidence))
+            for way in ways:
+                subject = (name_of(hook.function), _primitive(way, hook.function, evidence)[0])
+                ordinals[subject] += 1
+                findings.append(
+                    _finding(rule, check, forbidden, hook, way, evidence, ordinals[subject])
+                )
     return RuleResult(findings, [], ledger)
 
 
 def _entry(
     rule: Rule,
-    check: HookNoSleep,
+    check: HookMustNot,
+    forbidden: Forbidden,
     hook: _Hooked,
-    possible: bool,
-    certain: bool,
+    found: tuple[Sized, Sized, Sized],
     evidence: Evidencer,
 ) -> LedgerEntry:
-    outcome, reason = Outcome.PROVED, "no way to a function that sleeps"
-    if certain:
-        outcome, reason = Outcome.VIOLATED, "it may sleep: see the finding"
+    possible, sure, ways = found
+    if forbidden == SLEEP:
+        outcome, reason = Outcome.PROVED, "no way to a function that sleeps"
+    else:
+        outcome, reason = Outcome.PROVED, "no way to such a call"
+    if ways:
+        outcome = Outcome.VIOLATED
+        reason = f"it may {_does(forbidden)}: see the finding"
+    elif sure:
+        outcome, reason = Outcome.UNPROVED, FAR_BELOW
     elif possible:
         outcome, reason = Outcome.UNPROVED, "whether it sleeps depends on flags that are not known"
     return LedgerEntry(
@@ -79,18 +106,51 @@ def _entry(
         origin=rule.info.rule_id,
         rule_id=rule.info.rule_id,
         location=evidence.definition(hook.function),
-        requirement=f"must not sleep: {check.start}() calls it through {spell_slot(hook.field)}",
+        requirement=f"must not {_does(forbidden)}: {_how(check, hook)}",
         lock=(),
         reason=reason,
     )
 
 
-def _find_hooks(starts: list[str], check: HookNoSleep, analysis: Analysis) -> list[_Hooked]:
+def _does(forbidden: Forbidden) -> str:
+    if forbidden == SLEEP:
+        return "sleep"
+    return f"{forbidden.what} {forbidden.name}{'()' if forbidden.what == 'call' else ''}"
+
+
+def _how(check: HookMustNot, hook: _Hooked) -> str:
+    """How control gets to a hook."""
+    if check.start:
+        return f"{check.start}() calls it through {spell_slot(hook.field)}"
+    if "#" in hook.field:
+        return f"it is given to {hook.field.split('#', 1)[0]}()"
+    return f"it is called through struct {hook.field}"
+
+
+def _given(check: HookMustNot, analysis: Analysis) -> list[_Hooked]:
+    """The functions that are stored in the places of a rule, or given to them."""
+    program = analysis.program
+    entries = Entries(program, trusting=False)
+    sections = frozenset(atomic_sections(program.models))
+    patterns = (*(f"{record}.*" for record in check.records), *check.places)
+    found: list[_Hooked] = []
+    for key in sorted(program.slots.written_by):
+        if key in program.functions and program.model(key) is None:
+            place = entries.given_to(key, patterns)
+            if place is not None:
+                door = entries.enters(key, sections)
+                found.append(_Hooked(key, place, (), (), NOTHING if door is None else door[1]))
+    return found
+
+
+def _find_hooks(starts: list[str], check: HookMustNot, analysis: Analysis) -> list[_Hooked]:
     """Breadth first from the start: every call through a field of the hook records."""
     program = analysis.program
     ways: dict[str, tuple[tuple[str, int, str | None, str], ...]] = dict.fromkeys(starts, ())
     calls: dict[str, tuple[tuple[str, int], ...]] = dict.fromkeys(starts, ())
     fields = program.slots.reached_from(check.records)
+    for place in check.places:
+        fields.update((slot, place) for slot in program.slots.flows_to(place))
     queue = deque(starts)
     hooked: dict[str, _Hooked] = {}
     while queue:
@@ -137,7 +197,8 @@ def _primitive(way: SleepWay, function: str, evidence: Evidencer) -> tuple[str, 
 
 def _finding(
     rule: Rule,
-    check: HookNoSleep,
+    check: HookMustNot,
+    forbidden: Forbidden,
     hook: _Hooked,
     way: SleepWay,
     evidence: Evidencer,
@@ -145,9 +206,9 @@ def _finding(
 ) -> Finding:
     name = name_of(hook.function)
     primitive, call = _primitive(way, hook.function, evidence)
-    steps = [
-        Step(StepKind.ENTRY, evidence.definition(hook.way[0][0]), f"{name_of(hook.way[0][0])}()", 0)
-    ]
+    top = hook.way[0][0] if hook.way else hook.function
+    text = f"{name_of(top)}()" if check.start else f"{name}(): {_how(check, hook)}"
+    steps = [Step(StepKind.ENTRY, evidence.definition(top), text, 0)]
     depth = 0
     for caller, loc, slot, callee in hook.way:
         through = "" if slot is None else f" through {spell_slot(slot)}"
@@ -166,16 +227,16 @@ def _finding(
         last = at.below is None
         through = "" if at.slot is None else f" through {spell_slot(at.slot)}"
         text = f"{name_of(function)}() calls {evidence.called(at.target)}(){through}"
-        if last:
+        if last and forbidden == SLEEP:
             text += f", which may sleep: it {at.because}"
-        kind = StepKind.SLEEP if last else StepKind.CALL
+        kind = StepKind.SLEEP if last and forbidden == SLEEP else StepKind.CALL
         steps.append(Step(kind, evidence.location(function, at.loc), text, depth))
         depth += 1
         function, at = at.target, at.below
     by = "" if way.below is None else f" by way of {name_of(way.target)}()"
     message = (
-        f"{name}() may sleep: it calls {call}{by}, but {check.start}() calls it "
-        f"through {spell_slot(hook.field)}, and such hooks must not sleep"
+        f"{name}() may {_does(forbidden)}: it calls {call}{by}, but {_how(check, hook)}, "
+        f"and such hooks must not {_does(forbidden)}"
     )
     return Finding(
         rule_id=rule.info.rule_id,

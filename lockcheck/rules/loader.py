@@ -15,15 +15,20 @@ from lockcheck.errors import LockcheckError
 from lockcheck.findings.model import Level, RuleInfo
 from lockcheck.models.loader import READ, WRITE
 from lockcheck.rules.model import (
+    SLEEP,
     AnnotatedData,
     Assertions,
+    BalancedLocks,
+    Check,
     Datum,
     DeclaredOrder,
+    Forbidden,
     GuardedData,
-    HookNoSleep,
+    HookMustNot,
     LockOrder,
     LockPattern,
     Rule,
+    SleepInAtomic,
     UnsharedWhen,
 )
 from lockcheck.rules.pattern import Member, Pattern, parse_pattern, parse_variables, pattern_error
@@ -38,20 +43,26 @@ GUARDED_DATA, WALK, HOOK, ASSERTION, ANNOTATED = (
 )
 DECLARED_ORDER = "lock-order"
 _ORDER_KINDS = ("self-deadlock", "grace-period-in-reader", "lock-inversion")
+HOOK_MUST_NOT = "hook-must-not"
+SLEEP_IN_ATOMIC, BALANCE = "sleep-in-atomic", "balanced-locks"
 _COMMON = frozenset({"id", "title", "level", "cwe", "rationale", "kind", "examples"})
 _KEYS = {
     GUARDED_DATA: _COMMON
     | {"where", "data", "write", "read", "one-lock-of", "lock-free", "unshared"},
     WALK: _COMMON | {"where", "data", "write", "read", "lock-free", "unshared"},
     HOOK: _COMMON | {"from", "through"},
+    HOOK_MUST_NOT: _COMMON | {"from", "through", "must-not"},
     ASSERTION: _COMMON | {"asserts"},
     ANNOTATED: _COMMON,
     **dict.fromkeys(_ORDER_KINDS, _COMMON),
     DECLARED_ORDER: _COMMON | {"orders"},
+    SLEEP_IN_ATOMIC: _COMMON,
+    BALANCE: _COMMON,
 }
 _ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*$")
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*$")
 _FIELD = re.compile(r"[A-Za-z_]\w*\.[A-Za-z_]\w*$")
+_PLACE = re.compile(r"struct\s+(\w+\.\w+)|\w+#\d+")
 _CWE = re.compile(r"CWE-\d{1,5}$")
 # Tabs are left to the YAML parser, which knows where they are wrong.
 _CONTROL = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -187,17 +198,19 @@ def _rule(top: Node, file: str, *, builtin: bool) -> Rule:
     return Rule(info, _check(top, kind), builtin)
 
 
-def _check(
-    top: Node, kind: str
-) -> GuardedData | HookNoSleep | Assertions | AnnotatedData | LockOrder:
+def _check(top: Node, kind: str) -> Check:
     if kind in _ORDER_KINDS:
         return LockOrder(kind)
     if kind == DECLARED_ORDER:
         return LockOrder(kind, tuple(_orders(top)))
+    if kind == BALANCE:
+        return BalancedLocks()
+    if kind == SLEEP_IN_ATOMIC:
+        return SleepInAtomic()
     if kind == ANNOTATED:
         return AnnotatedData()
-    if kind == HOOK:
-        return _hook(top)
+    if kind in (HOOK, HOOK_MUST_NOT):
+        return _hook(top, kind)
     if kind == ASSERTION:
         return _assertions(top)
     return _guarded(top, walks=kind == WALK)
@@ -232,21 +245,54 @@ def _lock_class(node: Node) -> str:
     return str(found[1] or found[2])
 
 
-def _hook(top: Node) -> HookNoSleep:
-    start = top.required("from")
-    if not _IDENTIFIER.match(start.string()):
+def _hook(top: Node, kind: str) -> HookMustNot:
+    start = top.required("from") if kind == HOOK else top.get("from")
+    if start is not None and not _IDENTIFIER.match(start.string()):
         raise start.error(f"not the name of a C function: '{start.value}'")
     records: list[str] = []
+    places: list[str] = []
     for item in top.items("through"):
-        found = re.match(r"struct\s+(\w+)$", item.string().strip())
-        if found is None:
+        text = item.string().strip()
+        if found := re.match(r"struct\s+(\w+)$", text):
+            records.append(found.group(1))
+        elif kind == HOOK_MUST_NOT and (found := _PLACE.fullmatch(text)):
+            places.append(found.group(1) or text)
+        else:
             raise item.error(
-                f"not a struct: '{item.value}'", remedy="e.g. struct kvm_page_track_notifier_node"
+                f"not a struct: '{item.value}'"
+                if kind == HOOK
+                else f"not a struct, a field or an argument: '{item.value}'",
+                remedy="e.g. struct kvm_page_track_notifier_node"
+                if kind == HOOK
+                else "e.g. struct timer_list, struct timer_list.function, call_rcu#1",
             )
-        records.append(found.group(1))
-    if not records:
+    if not records and not places:
         raise top.error("a hook rule needs 'through': the structs whose fields are the hooks")
-    return HookNoSleep(start.string(), tuple(records))
+    must_not = tuple(map(_forbidden, top.items("must-not")))
+    if kind == HOOK_MUST_NOT and not must_not:
+        raise top.error("say what the hooks must not do: 'must-not'", remedy="e.g. [sleep]")
+    name = "" if start is None else start.string()
+    return HookMustNot(name, tuple(records), tuple(places), must_not or (SLEEP,))
+
+
+def _forbidden(item: Node) -> Forbidden:
+    if not item.is_mapping():
+        return Forbidden(item.one_of({"sleep"}))
+    item.only({"take", "call"})
+    lock, function = item.get("take"), item.get("call")
+    if lock is not None and function is None:
+        found = re.fullmatch(r"struct\s+(\w+(?:\.\w+)+)|(\w+)", lock.string().strip())
+        if found is None:
+            raise lock.error(
+                f"not a class of locks: '{lock.value}'",
+                remedy="e.g. struct kvm.mmu_lock, or kvm_lock",
+            )
+        return Forbidden("take", str(found[1] or found[2]))
+    if function is None or lock is not None:
+        raise item.error("name one of: take, call")
+    if not _IDENTIFIER.match(function.string()):
+        raise function.error(f"not the name of a C function: '{function.value}'")
+    return Forbidden("call", function.string())
 
 
 def _guarded(top: Node, *, walks: bool) -> GuardedData:

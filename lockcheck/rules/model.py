@@ -53,11 +53,27 @@ class GuardedData(msgspec.Struct, frozen=True):
     walks: bool
 
 
-class HookNoSleep(msgspec.Struct, frozen=True):
-    """Functions reached from `start` through a field of `records` must not sleep."""
+class Forbidden(msgspec.Struct, frozen=True):
+    """What a hook must not do: `what` is "sleep", "take" (`name`: a class of locks) or "call"."""
+
+    what: str
+    name: str = ""
+
+
+SLEEP = Forbidden("sleep")
+
+
+class HookMustNot(msgspec.Struct, frozen=True):
+    """Functions reached from `start` through a field of `records` must not do something.
+
+    start: "" for whatever the kernel calls through the places.
+    places: fields, and arguments of functions, as models of entry points name them.
+    """
 
     start: str
     records: tuple[str, ...]
+    places: tuple[str, ...] = ()
+    must_not: tuple[Forbidden, ...] = (SLEEP,)
 
 
 class Assertions(msgspec.Struct, frozen=True):
@@ -84,6 +100,25 @@ class LockOrder(msgspec.Struct, frozen=True):
     orders: tuple[DeclaredOrder, ...] = ()
 
 
+class SleepInAtomic(msgspec.Struct, frozen=True):
+    """Calls in atomic context must not sleep."""
+
+
+class BalancedLocks(msgspec.Struct, frozen=True):
+    """What a function takes and drops, it drops on every path."""
+
+
+Check = (
+    GuardedData
+    | HookMustNot
+    | Assertions
+    | AnnotatedData
+    | SleepInAtomic
+    | BalancedLocks
+    | LockOrder
+)
+
+
 class Rule(msgspec.Struct, frozen=True):
     """A rule: what reports say of it, and what is checked.
 
@@ -91,5 +126,5 @@ class Rule(msgspec.Struct, frozen=True):
     """
 
     info: RuleInfo
-    check: GuardedData | HookNoSleep | Assertions | AnnotatedData | LockOrder
+    check: Check
     builtin: bool

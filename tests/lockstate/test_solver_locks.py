@@ -507,10 +507,6 @@ def test_value_that_both_branches_agree_on_stays_known(tmp_path: Path) -> None:
     assert seen == {1: {RW}}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="IMPRECISE: a choice that a branch decides does not decide the parameter it hangs on",
-)
 def test_constants_that_differ_by_a_parameter(tmp_path: Path) -> None:
     seen = held_in(
         tmp_path,

@@ -494,7 +494,6 @@ def test_nested_srcu_in_a_helper(tmp_path: Path) -> None:
     assert seen[3] == {NOTHING}
 
 
-@pytest.mark.xfail(strict=True, reason="a summary does not say how often a section was entered")
 def test_helper_that_enters_srcu_twice(tmp_path: Path) -> None:
     text = """static void twice(struct thing *t)
     { srcu_read_lock(&t->srcu); srcu_read_lock(&t->srcu); }"""
@@ -507,7 +506,6 @@ def test_helper_that_enters_srcu_twice(tmp_path: Path) -> None:
     assert seen == {1: {lockset("t->srcu read")}, 2: {NOTHING}}
 
 
-@pytest.mark.xfail(strict=True, reason="a summary does not say how often a section was left")
 def test_helper_that_leaves_srcu_twice(tmp_path: Path) -> None:
     text = """static void leave(struct thing *t)
     { srcu_read_unlock(&t->srcu, 0); srcu_read_unlock(&t->srcu, 1); }"""

@@ -10,7 +10,7 @@ from lockcheck.errors import LockcheckError
 from lockcheck.findings.model import Level
 from lockcheck.report.cwe import TITLES
 from lockcheck.rules.loader import builtin_rules, load_rules, parse_rule
-from lockcheck.rules.model import GuardedData, HookNoSleep, LockOrder, Rule
+from lockcheck.rules.model import GuardedData, HookMustNot, LockOrder, Rule
 
 GUARDED = """\
 id: made-up
@@ -98,7 +98,7 @@ def test_guarded_data() -> None:
 def test_hook() -> None:
     rule = parse_rule(HOOK, "my.yaml", builtin=False)
 
-    assert rule.check == HookNoSleep("box_commit", ("box_ops",))
+    assert rule.check == HookMustNot("box_commit", ("box_ops",))
     assert rule.info.level is Level.WARNING
 
 
