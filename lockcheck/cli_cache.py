@@ -51,7 +51,7 @@ def cache(ctx: click.Context, cache: Path | None) -> None:
 @cache.command(
     epilog="""\b
 Example:
-  lockcheck cache show --cache /tmp/cache"""
+  lockcheck cache show --cache CACHE"""
 )
 @_cache_option
 @click.pass_obj

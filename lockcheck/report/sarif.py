@@ -34,6 +34,7 @@ from lockcheck.findings.model import (
 )
 from lockcheck.findings.series import PatchVerdict, SeriesReport
 from lockcheck.report import cwe, messages, rule_help, uris
+from lockcheck.report.sarif_json import plain
 from lockcheck.report.sarif_read import read_findings
 from lockcheck.report.sarif_vocabulary import STEP_KINDS, TOOL_NAME
 
@@ -60,12 +61,6 @@ _PROBLEM_SEVERITY = {
 
 _KIND_OF_OUTCOME = {Outcome.PROVED: "pass", Outcome.UNPROVED: "open"}
 _ESSENTIAL = frozenset({StepKind.ENTRY, StepKind.ACCESS, StepKind.SLEEP, StepKind.ASSERTION})
-
-# Never left out: `level` falls back to the rule's, and readers disagree about the others.
-_ALWAYS_WRITTEN = frozenset({"level", "kind", "importance"})
-
-# (class, property of the draft) -> property of the standard
-_RENAMED = {("Suppression", "state"): "status"}
 
 
 def render(report: Report, *, all_kinds: bool = False) -> str:
@@ -97,7 +92,7 @@ def render_series(series: SeriesReport) -> str:
 
 
 def _log(runs: Sequence[om.Run]) -> str:
-    log = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [_plain(run) for run in runs]}
+    log = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [plain(run) for run in runs]}
     return json.dumps(log, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
 
@@ -477,32 +472,3 @@ def _location(location: Location, root: str, *, message: str = "") -> om.Locatio
         logical_locations=[logical],
         message=om.Message(text=messages.escape(message)) if message else None,
     )
-
-
-def _plain(value: Any) -> Any:
-    """A tree of sarif_om objects as what json can write."""
-    if isinstance(value, str):
-        # A lone surrogate (from a file name that is not UTF-8) has no place in JSON.
-        return value.encode("utf-8", "replace").decode("utf-8")
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    fields = getattr(type(value), "__attrs_attrs__", None)
-    if fields is None:
-        return value
-    plain = {}
-    for field in fields:
-        item = getattr(value, field.name)
-        if item is None or (_is_default(field, item) and field.name not in _ALWAYS_WRITTEN):
-            continue
-        key = (type(value).__name__, field.name)
-        plain[_RENAMED.get(key, field.metadata["schema_property_name"])] = _plain(item)
-    return plain
-
-
-def _is_default(field: Any, item: Any) -> bool:
-    default = field.default
-    if hasattr(default, "factory"):
-        default = default.factory()
-    return bool(item == default)

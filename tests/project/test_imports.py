@@ -70,7 +70,10 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
     "stamp": (frozenset(), "looks at the program's own files"),
     "oneunit": (
         frozenset(
-            {"config", "stamp", "source", "facts", "models", "rules", "findings", "session"},
+            {
+                *("config", "stamp", "source", "facts", "models", "units"),
+                *("rules", "findings", "session"),
+            },
         ),
         "runs the session on what the cache knows: which units those are is the store's to tell",
     ),
