@@ -83,6 +83,8 @@ Example:
 @click.pass_obj
 def clear(group_cache: Path | None, cache: Path | None, yes: bool) -> None:
     """Drop everything that is kept. Runs that use it go on, and read units anew."""
+    from lockcheck.facts.known import Known
+
     directory = _directory(cache or group_cache)
     if not directory.exists():
         print_text(f"nothing to clear: there is no {directory}\n")
@@ -95,6 +97,9 @@ def clear(group_cache: Path | None, cache: Path | None, yes: bool) -> None:
             click.confirm(f"Clear the cache in {directory} ({what})?", abort=True, err=True)
         if not store.clear():
             raise _unusable(directory)
+        known = Known(directory)
+        known.clear()
+        known.close()
         left = _use(store, directory).size
     finally:
         store.close()

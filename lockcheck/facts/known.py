@@ -106,6 +106,18 @@ class Known:
         except sqlite3.Error:
             return
 
+    def clear(self) -> None:
+        """Forget everything."""
+        if self._db is None:
+            return
+        try:
+            with self._db:
+                self._db.execute("DELETE FROM unit")
+                self._db.execute("DELETE FROM answer")
+            self._db.execute("VACUUM")
+        except sqlite3.Error:
+            return
+
     def close(self) -> None:
         """Close the files."""
         if self._db is not None:

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from lockcheck import __version__
 from lockcheck.cli import cli
+from lockcheck.facts.known import Known, KnownUnit
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
@@ -56,7 +57,7 @@ def test_it_clears_without_a_question(filled: Path) -> None:
 
 
 def test_a_damaged_file_is_told_and_cleared(filled: Path) -> None:
-    (file,) = filled.glob("*.sqlite")
+    (file,) = filled.glob("facts-*.sqlite")
     file.write_bytes(b"no database" * 1000)
     shown = run("cache", "--cache", filled)
 
@@ -81,9 +82,20 @@ def test_the_place_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_directory_that_is_none_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").mkdir()
-    (tmp_path / "file/facts-7.sqlite").mkdir()
+    (tmp_path / "file/facts-8.sqlite").mkdir()
     done = run("cache", "--cache", tmp_path / "file")
 
     assert done.exit_code == 2
     assert "cannot be read or written" in done.stderr
     assert "--cache DIR" in done.stderr
+
+
+def test_clear_forgets_how_units_are_compiled(filled: Path) -> None:
+    known = Known(filled)
+    known.remember("tree", [KnownUnit("a.c", "/src", ("-c",))])
+    known.close()
+    assert run("cache", "clear", "--yes", "--cache", filled).exit_code == 0
+
+    known = Known(filled)
+    assert known.units("tree") == ()
+    known.close()
