@@ -78,6 +78,7 @@ class Checker:
         self._looked_at = LookedAt(analysis)
         self._looked_at_before: dict[int, frozenset[int]] = {}  # by identity, as in `_views`
         self._edges: dict[Context, list[Edge]] = {}
+        self._believing = believing
         self._depth = 0  # of questions within questions whether a dropped lock was held
         self._met: dict[tuple[Context, int], bool] = {}
         self._feasibility = Feasibility(analysis, self._view)
@@ -336,7 +337,9 @@ class Checker:
                 if edge.asserted is not None:
                     asserted.add(edge.asserted)
                 doubt = doubt_of(context)
-                if broken and doubt:
+                if broken and not self._believing:
+                    unproved.append(Reason(Gap.CONDITION, doubt))
+                elif broken and doubt:
                     unproved.append(Reason(Gap.CONDITION, doubt))
                 elif broken:
                     violations.append(self._violation(parents, context, edge, below, ""))
@@ -348,6 +351,8 @@ class Checker:
                         parents[above] = (context, edge)
                         queue.append(above)
             self._enter(context, parents, violations, unproved, below)
+            if not self._believing and any(r.gap is not Gap.NO_CALLER for r in unproved):
+                break  # all that is asked is whether a proof holds without assertions
         reasons = tuple(dict.fromkeys(unproved))
         return Outcome(tuple(violations), reasons, held, by_class, frozenset(asserted))
 
@@ -397,7 +402,7 @@ class Checker:
             return
         entry = self._entries.judge(key, context.needs)
         doubt = doubt_of(context) or (ALTERNATIVE if context.alternatives else "")
-        if entry.incoming is Incoming.FAILED and doubt:
+        if entry.incoming is Incoming.FAILED and (doubt or not self._believing):
             unproved.append(Reason(Gap.CONDITION, doubt))
         elif entry.incoming is Incoming.FAILED:
             violations.append(self._violation(parents, context, None, below, entry.text))
