@@ -77,21 +77,22 @@ class Ahead:
 
 
 def find_commands(config: Config) -> CommandSet:
-    """How the units are compiled; the cache is told, for runs that are asked about one alone.
-
-    Raises LockcheckError as `load_commands` does.
-    """
+    """How the units are compiled. Raises LockcheckError as `load_commands` does."""
     if config.commands is not None:
         return config.commands
-    commands = load_commands(config.tree, config.paths)
-    if config.cache is not None:
-        known = Known(Path(config.cache))
-        known.remember(
-            tree_name(config.tree.root, config.tree.build),
-            [KnownUnit(c.file, c.directory, c.arguments) for c in commands.commands],
-        )
-        known.close()
-    return commands
+    return load_commands(config.tree, config.paths)
+
+
+def _remember_commands(config: Config, commands: CommandSet) -> None:
+    """Tell the cache how units are compiled, for runs that are asked about one alone."""
+    if config.cache is None or config.commands is not None:
+        return
+    known = Known(Path(config.cache))
+    known.remember(
+        tree_name(config.tree.root, config.tree.build),
+        [KnownUnit(c.file, c.directory, c.arguments) for c in commands.commands],
+    )
+    known.close()
 
 
 class Units:
@@ -106,6 +107,7 @@ class Units:
         self._root = config.tree.root
         self._models = models
         self._commands = commands.commands
+        _remember_commands(config, commands)
         self._wanted = resolve_paths(config.tree, config.paths)
         self._keys: dict[UnitJob, bytes] = {}
         self._versions: dict[str, list[_Version]] = {}

@@ -389,7 +389,7 @@ def test_second_run_reads_nothing(tree: Tree, monkeypatch: pytest.MonkeyPatch) -
 def test_damaged_cache_is_told(tree: Tree) -> None:
     tree.unit("a", ADD)
     tree.run()
-    (file,) = (tree.folder / "cache").glob("*.sqlite")
+    (file,) = (tree.folder / "cache").glob("facts-*.sqlite")
     file.write_bytes(b"no database" * 1000)
     report = tree.run()
 

@@ -112,7 +112,7 @@ def test_trees(tree: Path, command: str, case: str, message: str, remedy: str) -
         (["demo", "-o", "nowhere/x"], "create it (mkdir -p nowhere)"),
         (["demo", "-o", "."], "it is a directory"),
         (["demo", "-o", "x.sarif"], "add --format sarif"),
-        (["demo", "--format", "xml"], "use one of: sarif, text"),
+        (["demo", "--format", "xml"], "use one of: github, robot, sarif, text"),
         (["demo", "--format", "text", "-o", "x", "--format", "sarif", "-o", "./x"], "same file"),
         (["demo", "--rules", "nowhere"], "no such rule file"),
         (["demo", "--rules", "linux/demo"], "no rule files (*.yaml)"),
@@ -279,7 +279,7 @@ def test_a_cache_that_cannot_be_used_is_no_problem(tree: Path, case: str) -> Non
         Path("file").touch()
     else:
         assert check(tree, "demo", "--cache", cache) == expected
-        (file,) = cache.glob("*.sqlite")
+        (file,) = cache.glob("facts-*.sqlite")
         if case == "garbage":
             file.write_bytes(os.urandom(5000))
         else:
