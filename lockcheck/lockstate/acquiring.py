@@ -14,6 +14,7 @@ from typing import NamedTuple
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.callview import CallView
+from lockcheck.lockstate.doubts import MAX_TARGETS
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.summary import Condition
 from lockcheck.lockstate.terms import is_entry_term, lock_class, strip_lock
@@ -24,7 +25,6 @@ GRACE = "grace"  # mode: waits for all readers, and holds nothing
 NO_SUBCLASS, ANY_SUBCLASS = 0, -1
 MAX_WAYS = 160  # locks kept for one function
 MAX_FOR_LOCK = 2  # different guards for one lock
-MAX_TARGETS = 12  # functions that a pointer may lead to before it says little about each of them
 MAX_RUNNERS = 3  # the same for what is waited for
 MAX_GUARD = 8
 _NO_ORDERING = Ordering()

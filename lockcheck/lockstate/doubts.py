@@ -6,6 +6,7 @@ import msgspec
 
 from lockcheck.lockstate.verdicts import Context, Edge, Evidence, Gap, Reason, Verdict
 
+MAX_TARGETS = 12  # functions that a pointer may lead to before it says little about each of them
 MAX_MAYBES = 3  # calls on a chain that are made on some ways only, for what must not be held
 
 

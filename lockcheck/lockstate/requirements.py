@@ -19,6 +19,7 @@ from lockcheck.lockstate.doubts import (
     ALTERNATIVE,
     MANY_CONDITIONS,
     MAX_MAYBES,
+    MAX_TARGETS,
     SETS_UP,
     UNSETTLED,
     WITH_AND_WITHOUT,
@@ -49,7 +50,6 @@ from lockcheck.lockstate.verdicts import (
 )
 
 MAX_SIBLING_LEVELS = 4  # how far up it is looked for a caller that takes the lock
-MAX_TARGETS = 12  # functions that a pointer may lead to before it says little about each of them
 MAX_DROPS = 12  # functions in a row that drop the lock
 MAX_GUARDS = 32  # sets of conditions for one function that are told apart
 MAX_SITES = 8000  # calls looked at for one obligation
@@ -337,9 +337,7 @@ class Checker:
                 if edge.asserted is not None:
                     asserted.add(edge.asserted)
                 doubt = doubt_of(context)
-                if broken and not self._believing:
-                    unproved.append(Reason(Gap.CONDITION, doubt))
-                elif broken and doubt:
+                if (broken and not self._believing) or (broken and doubt):
                     unproved.append(Reason(Gap.CONDITION, doubt))
                 elif broken:
                     violations.append(self._violation(parents, context, edge, below, ""))

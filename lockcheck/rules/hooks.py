@@ -17,6 +17,7 @@ from lockcheck.lockstate.doubts import FAR_BELOW, MAX_MAYBES
 from lockcheck.lockstate.entries import Entries
 from lockcheck.lockstate.forbidden import ForbiddenAnalysis
 from lockcheck.lockstate.sleeping import NOTHING, SleepAnalysis, SleepWay, atomic_sections
+from lockcheck.models.loader import Models
 from lockcheck.rules.evidence import Evidencer, name_of, spell_slot
 from lockcheck.rules.guarded import RuleResult
 from lockcheck.rules.model import SLEEP, Forbidden, HookMustNot, Rule
@@ -139,8 +140,19 @@ def _given(check: HookMustNot, analysis: Analysis) -> list[_Hooked]:
             place = entries.given_to(key, patterns)
             if place is not None:
                 door = entries.enters(key, sections)
-                found.append(_Hooked(key, place, (), (), NOTHING if door is None else door[1]))
+                within = _entered_at(place, program.models) if door is None else door[1]
+                found.append(_Hooked(key, place, (), (), within))
     return found
+
+
+def _entered_at(place: str, models: Models) -> frozenset[str]:
+    """The sections that a model tells of a place that is called from the units that were read."""
+    return frozenset(
+        held.lock_class
+        for entry in models.entries
+        if place in entry.through
+        for held in entry.holds
+    )
 
 
 def _find_hooks(starts: list[str], check: HookMustNot, analysis: Analysis) -> list[_Hooked]:
