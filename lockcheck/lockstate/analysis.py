@@ -70,6 +70,7 @@ class Analysis:
         self._reads: dict[Expr, int] = {}  # term → fields that it is loaded from
         self._certain: dict[str, frozenset[int]] = {}
         self._assertions: dict[str, bool] = {}
+        self._sometimes: dict[str, frozenset[str]] = {}
         self._asked_if: dict[tuple[str, int], tuple[Expr, ...]] = {}
         self._helpers: dict[str, bool] = {}
         self._pure: dict[str, bool] = {}
@@ -139,10 +140,7 @@ class Analysis:
 
         Those of parameters are left out: what callers pass decides them.
         """
-        known = self._asked_if.get((key, loc))
-        if known is None:
-            known = asked_if(self.function(key), loc, self._only_looks)
-            self._asked_if[key, loc] = known
+        known = self._conditions(key, loc)
         if not known:
             return frozenset()
         state = at.state.copy()
@@ -158,11 +156,40 @@ class Analysis:
                 found.add(term)
         return frozenset(found)
 
+    def asserts_sometimes(self, key: str) -> frozenset[str]:
+        """The classes of locks that a function asserts under a condition, by way of helpers."""
+        known = self._sometimes.get(key)
+        if known is None:
+            found: set[str] = set()
+            for call in self.program.calls[key].values():
+                for target in call.targets:
+                    if not self._is_helper(target) or not self._conditions(key, call.event[1]):
+                        continue
+                    for exit_ in self.summary(target).exits:
+                        locks = (c.term[1] for c in exit_.guard if c.term[0] == "held")
+                        found.update(lock_class(lock) or "" for lock in locks)
+            known = self._sometimes[key] = frozenset(found - {""})
+        return known
+
+    def _is_helper(self, key: str) -> bool:
+        return key in self.program.functions and self.only_asserts(key)
+
+    def _conditions(self, key: str, loc: int) -> tuple[Expr, ...]:
+        known = self._asked_if.get((key, loc))
+        if known is None:
+            known = self._asked_if[key, loc] = asked_if(
+                self.function(key), loc, self._only_looks, self.only_asserts(key)
+            )
+        return known
+
     def _only_looks(self, event: Event) -> bool:
         if event[0] == "C":
             callee = event[3]
             return bool(callee[0] == "fn") and (
-                self._asserts(callee[1]) or self._asks(callee[1]) or self.is_pure(callee[1])
+                self._asserts(callee[1])
+                or self._asks(callee[1])
+                or self.is_pure(callee[1])
+                or self._is_helper(callee[1])
             )
         return bool(event[0] == "R" or event[2][0] == "v")
 
@@ -174,6 +201,7 @@ class Analysis:
         """Whether a function is a helper that makes an assertion, and does nothing else."""
         known = self._assertions.get(key)
         if known is None:
+            self._assertions[key] = False  # recursion
             blocks = self.function(key).blocks
             known = (
                 self._makes_assertion(self.function(key))
@@ -187,7 +215,10 @@ class Analysis:
         return (
             len(function.blocks) <= _SMALL
             and not function.loops
-            and any(self._asserts(target) for target in self._direct_callees(function))
+            and any(
+                self._asserts(target) or self._is_helper(target)
+                for target in self._direct_callees(function)
+            )
         )
 
     def _asserted_by(self, function: Function, solved: Solved) -> tuple[Condition, ...]:

@@ -12,24 +12,27 @@ from collections.abc import Callable
 from lockcheck.facts.ir import Event, Expr, Function, successors
 
 
-def asked_if(function: Function, loc: int, is_idle: Callable[[Event], bool]) -> tuple[Expr, ...]:
+def asked_if(
+    function: Function, loc: int, is_idle: Callable[[Event], bool], is_helper: bool = False
+) -> tuple[Expr, ...]:
     """The values of the branches that decide whether an assertion is made, and nothing else yet.
 
     loc: where the assertion is, or the call of a function that makes it.
     is_idle: whether an event only looks.
+    is_helper: whether the function does nothing but assert: then an early return meets it, too.
     """
     found: list[Expr] = []
     for number, (events, _) in enumerate(function.blocks):
         for index, event in enumerate(events):
             if event[0] == "C" and event[1] == loc:
                 if all(map(is_idle, events[:index])):
-                    found.extend(_branches_before(function, number, loc, is_idle))
+                    found.extend(_branches_before(function, number, loc, is_idle, is_helper))
                 break
     return tuple(dict.fromkeys(found))
 
 
 def _branches_before(
-    function: Function, block: int, own: int, is_idle: Callable[[Event], bool]
+    function: Function, block: int, own: int, is_idle: Callable[[Event], bool], is_helper: bool
 ) -> list[Expr]:
     blocks = function.blocks
     before: dict[int, list[int]] = {}
@@ -56,7 +59,7 @@ def _branches_before(
             continue
         to = [side for side in terminator[2:4] if side in region and side not in avoiding]
         past = [side for side in terminator[2:4] if side in avoiding]
-        if to and past and not _leaves(function, past[0], is_idle):
+        if to and past and (is_helper or not _leaves(function, past[0], is_idle)):
             found.append(terminator[1])
     return found
 

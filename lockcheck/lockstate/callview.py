@@ -22,6 +22,7 @@ from lockcheck.lockstate.terms import (
     strip_lock,
     substitute,
 )
+from lockcheck.lockstate.values import PINNED
 
 Lifted = Condition | Literal[False] | None  # what is left to ask; False: it cannot hold
 
@@ -45,7 +46,11 @@ class CallView:
         self.offered = tuple(
             (lock, held.mode) for lock, held in state.held.items() if is_pointer(lock)
         )
-        self.opaque = any(not is_entry_term(term) for term in state.facts if term[0] != "held")
+        self.opaque = any(
+            not is_entry_term(term)
+            for term in state.facts
+            if term[0] != "held" and term[:2] != ("phi", PINNED)
+        )
 
     def through(self, function: str) -> Lifted:
         """What an indirect call asks of its pointer to get to a function."""

@@ -29,6 +29,8 @@ MANY_CONDITIONS = "{name} is reached under too many different conditions to foll
 EITHER_MODE = "{name} holds {lock} for read or for write, as a condition says that is not followed"
 WHOM = "{name} calls one of {count} functions through a pointer, and which one is not followed"
 ALTERNATIVE = "something else than a lock would do, and whether it is so is not followed"
+BY_CONTEXT = "{name} asks in which context the kernel is, and the answer is not followed"
+SOMETIMES = "{name} asserts the lock in some cases only, and which of them this is is not followed"
 FAR_BELOW = f"it hangs on conditions in more than {MAX_MAYBES} functions that are not followed"
 
 

@@ -15,12 +15,15 @@ from lockcheck.callgraph.program import CallSite, Reach
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.callview import CallView, is_pointer, parameter_object
+from lockcheck.lockstate.context_tests import ContextTests
 from lockcheck.lockstate.doubts import (
     ALTERNATIVE,
+    BY_CONTEXT,
     MANY_CONDITIONS,
     MAX_MAYBES,
     MAX_TARGETS,
     SETS_UP,
+    SOMETIMES,
     UNSETTLED,
     WITH_AND_WITHOUT,
     doubt_of,
@@ -79,6 +82,7 @@ class Checker:
         self._looked_at_before: dict[int, frozenset[int]] = {}  # by identity, as in `_views`
         self._edges: dict[Context, list[Edge]] = {}
         self._believing = believing
+        self._context_tests = ContextTests(analysis.program.models.context_variables)
         self._depth = 0  # of questions within questions whether a dropped lock was held
         self._met: dict[tuple[Context, int], bool] = {}
         self._feasibility = Feasibility(analysis, self._view)
@@ -268,14 +272,16 @@ class Checker:
         open_needs = said.open_needs
         chosen, unknown = view.told(self._chosen_by(context, site, at))
         left = bool(chosen or unknown) or not all(map(view.confirms, context.alternatives))
-        if said.verdict is Verdict.BROKEN and left:
-            why = ALTERNATIVE
+        by_context = context.needs[0].absent and self._context_tests.any_in(at.state.facts)
+        if said.verdict is Verdict.BROKEN and (left or by_context):
+            why = ALTERNATIVE if left else BY_CONTEXT
             return Judgement(Verdict.UNDECIDED, evidence=said.evidence, why=why), None
         if said.verdict is Verdict.BROKEN and all(e.dropped and not e.own for e in said.evidence):
             open_needs = needs  # whether there was a lock to drop, its callers say
         elif said.verdict is not Verdict.LIFTED:
             return said, None
         guard.extend(c for c in view.guard if c not in guard)
+        why = BY_CONTEXT if by_context else self._asked_sometimes(site.caller, context.needs)
         above = Context(
             site.caller,
             tuple(at_entry(need) for need in open_needs),
@@ -286,6 +292,7 @@ class Checker:
             context.part or self.part(site.caller),
             through_call(context.looked_at, at) | self._looked_at_here(site, at),
             context.doubt
+            or (reason_in(site.caller, why, ()).text if why else "")
             or (ALTERNATIVE if unknown or not all(map(view.keeps, context.alternatives)) else ""),
             self._maybes(context, site),
             (
@@ -298,6 +305,17 @@ class Checker:
                 return said, None
             return Judgement(Verdict.LIFTED), above
         return said, above
+
+    def _asked_sometimes(self, function: str, needs: tuple[Need, ...]) -> str:
+        """Why a function that asserts a needed lock in some cases leaves the others undecided.
+
+        `if (queued) assert_held(rq); …; if (running) use(rq);` is called without the lock as well,
+        and whether one condition implies the other is a matter of the data.
+        """
+        sometimes = self._analysis.asserts_sometimes(function)
+        if sometimes and any(need.lock_class in sometimes and not need.absent for need in needs):
+            return SOMETIMES
+        return ""
 
     def _chosen_by(self, context: Context, site: CallSite, at: At) -> frozenset[Expr]:
         """The values that decide whether a helper is called that does nothing but assert."""

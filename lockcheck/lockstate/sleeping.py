@@ -9,6 +9,7 @@ import networkx
 
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.context_tests import ContextTests
 from lockcheck.lockstate.doubts import MAX_TARGETS
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.state import State
@@ -65,7 +66,7 @@ class SleepAnalysis:
         self._candidates = self._reach_sleepers()
         self._ways: dict[str, tuple[SleepWay, ...]] = {}
         self._atomic = frozenset(atomic_sections(self._program.models))
-        self._contextual: dict[Expr, bool] = {}
+        self._context_tests = ContextTests(self._program.models.context_variables)
         constants = self._program.models.constants
         self._masks = frozenset(("k", value) for value in constants.values())
         self._recursion = self._find_recursion()
@@ -291,21 +292,7 @@ class SleepAnalysis:
         return (*guard, Condition(bits, ("k", 0), False))
 
     def _asks_context(self, state: State, guard: tuple[Condition, ...]) -> bool:
-        return any(map(self._is_context, state.facts)) or any(
-            self._is_context(condition.term) for condition in guard
-        )
-
-    def _is_context(self, term: Expr) -> bool:
-        """Whether a value tells in which context the kernel is."""
-        known = self._contextual.get(term)
-        if known is None:
-            names = self._program.models.context_variables
-            named = term[0] in ("g", "ap") and str(term[1]).split("@", 1)[0] in names
-            known = bool(named) or any(
-                self._is_context(part) for part in term[1:] if type(part) is tuple and part
-            )
-            self._contextual[term] = known
-        return known
+        return self._context_tests.any_in((*state.facts, *(c.term for c in guard)))
 
     def _may_point(self, term: Expr, function: str) -> bool:
         """Whether a pointer may lead to a function: one of a field, if one of the few there."""

@@ -12,6 +12,7 @@ from lockcheck.lockstate.memory import Memory
 from lockcheck.lockstate.stores import Stores
 from lockcheck.lockstate.terms import FOUND, is_entry_term, is_small, object_root
 from lockcheck.lockstate.values import (
+    PINNED,
     Fact,
     common,
     compose,
@@ -352,12 +353,12 @@ class State(Stores):
 
     def pin(self, place: Expr) -> None:
         """Keep what a branch has said of a local, whatever is stored to what it came from."""
-        value = self.env.get(place)
-        if value is None or not is_boolean(value) or not reads_memory(value):
-            return
-        truth = self.decide(value)
+        value = self.env.get(place, UNKNOWN)
+        truth = self.decide(value) if is_boolean(value) and reads_memory(value) else None
         if truth is not None:
-            self.env[place] = ("k", int(truth))
+            pinned: Expr = ("phi", PINNED, place)
+            self.env[place] = pinned
+            self.facts[pinned] = Fact(int(truth))
 
     def _is_one_of(self, term: Expr, numbers: tuple[int, ...]) -> bool | None:
         if term[0] == "k":

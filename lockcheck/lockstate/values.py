@@ -9,6 +9,8 @@ from lockcheck.facts.folding import binary, negate, unary
 from lockcheck.facts.ir import UNKNOWN, Expr
 from lockcheck.lockstate.terms import container, field, is_entry_term
 
+PINNED = -1  # the place of a phi that stands for what a branch has said of a local
+
 
 class Fact(NamedTuple):
     """What branches said of a value: it equals a constant, or it differs from some."""
