@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import reduce
 
 import msgspec
@@ -140,21 +140,14 @@ class Analysis:
 
         Those of parameters are left out: what callers pass decides them.
         """
-        known = self._conditions(key, loc)
-        if not known:
-            return frozenset()
-        state = at.state.copy()
-        state.facts = {}  # else a condition that was found to hold is a constant
-        found: set[Expr] = set()
-        for value in known:
-            term = state.evaluate(value)
-            while term[0] == "o1" and term[1] == "!":
-                term = term[2]
-            if at.state.decide(term) is not None and (
-                not is_entry_term(term) or reads_memory(term)
-            ):
-                found.add(term)
-        return frozenset(found)
+        conditions = self._conditions(key, loc)
+        if not conditions:
+            return frozenset()  # mostly: then the state is not copied
+        return frozenset(
+            term
+            for term in decided_terms(at.state, conditions)
+            if not is_entry_term(term) or reads_memory(term)
+        )
 
     def asserts_sometimes(self, key: str) -> frozenset[str]:
         """The classes of locks that a function asserts under a condition, by way of helpers."""
@@ -394,6 +387,21 @@ class Analysis:
     def entry_guard(self, state: State) -> tuple[Condition, ...]:
         """What branches have said so far about the values at entry, nearest to them first."""
         return guard(state, lambda term, fact: self.is_entry_value(state, term, fact))
+
+
+def decided_terms(state: State, values: Iterable[Expr]) -> Iterator[Expr]:
+    """The terms of those values whose truth a state knows, without negations.
+
+    A value that a branch has pinned to a number is wanted as what it is, not as the number.
+    """
+    unpinned = state.copy()
+    unpinned.facts = {}
+    for value in values:
+        term = unpinned.evaluate(value)
+        while term[0] == "o1" and term[1] == "!":
+            term = term[2]
+        if state.decide(term) is not None:
+            yield term
 
 
 def _effects(locks: Mapping[Expr, Held]) -> tuple[tuple[Expr, str], ...]:

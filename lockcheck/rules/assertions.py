@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from lockcheck.facts.ir import Expr, Function
-from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.analysis import Analysis, decided_terms
 from lockcheck.lockstate.doubts import ALTERNATIVE, reason_in
 from lockcheck.lockstate.needs import Need
 from lockcheck.lockstate.requirements import Checker
@@ -294,21 +294,19 @@ class AssertionAnalysis:
         `rcu_dereference_check(task->cgroups, task->flags & PF_EXITING)`. A counter that is zero is
         no such thing: that nobody holds a reference any more is known where it is so.
         """
-        found: set[Expr] = set()
-        unpinned = at.state.copy()
-        unpinned.facts = {}  # else the failed condition is the constant that it was found to be
-        for _, terminator in self._program.functions[promise.function].blocks:
-            if terminator[0] == "br" and terminator[4] == promise.loc:
-                term = unpinned.evaluate(terminator[1])
-                while term[0] == "o1" and term[1] == "!":
-                    term = term[2]
-                if term[0] in ("k", "held") or self._counts(term):
-                    continue
-                if at.state.decide(term) is not None:
-                    found.add(term)
+        looked_at = (
+            terminator[1]
+            for _, terminator in self._program.functions[promise.function].blocks
+            if terminator[0] == "br" and terminator[4] == promise.loc
+        )
+        found = frozenset(
+            term
+            for term in decided_terms(at.state, looked_at)
+            if term[0] not in ("k", "held") and not self._counts(term)
+        )
         if any(need.absent for _, needs in promise.asked for need in needs):
-            return frozenset(found)  # `might_sleep_if(…)` says when it sleeps: callers choose that
-        return frozenset(found) | self._analysis.asked_if(at, promise.function, promise.loc)
+            return found  # `might_sleep_if(…)` says when it sleeps: callers choose that
+        return found | self._analysis.asked_if(at, promise.function, promise.loc)
 
     def _counts(self, term: Expr) -> bool:
         """Whether a value is computed from a counter of references."""
