@@ -43,7 +43,7 @@ def analyse(config: Config, progress: Progress | None = None) -> Report:
     """
     from lockcheck.workspace import Workspace  # it brings all rules, which questions do not need
 
-    return Workspace(config, progress).report()
+    return Workspace(config, progress, once=True).report()
 
 
 def ask(config: Config, progress: Progress | None = None) -> Asked:

@@ -13,13 +13,15 @@ from pathlib import Path
 
 from lockcheck.beside import beside
 from lockcheck.callgraph.program import Program
+from lockcheck.callgraph.watched import WatchedProgram
 from lockcheck.config import Config
 from lockcheck.errors import Notice, Severity
+from lockcheck.facts.ir import UnitFacts
 from lockcheck.findings.model import Report, TreeInfo
 from lockcheck.findings.suppress import apply, load_suppressions
 from lockcheck.models.loader import check_constants, load_models
 from lockcheck.progress import Progress, SilentProgress
-from lockcheck.rules.engine import Checked, check_rules
+from lockcheck.rules.engine import Checked, RuleRun
 from lockcheck.rules.loader import load_rules
 from lockcheck.rules.model import (
     AnnotatedData,
@@ -44,9 +46,12 @@ class Workspace:
     several threads at a time.
     """
 
-    def __init__(self, config: Config, progress: Progress | None = None) -> None:
+    def __init__(
+        self, config: Config, progress: Progress | None = None, once: bool = False
+    ) -> None:
         """`progress` is told of the compile commands, and of reports that have no other.
 
+        once: whether there will be one report only, so that nothing is kept for another.
         Raises LockcheckError for what the user has to mend before anything can be checked.
         """
         self._config = config
@@ -70,6 +75,8 @@ class Workspace:
         self._progress.end()
         self._units = Units(config, self.commands, self._models)
         self.program: Program | None = None  # of the last report, for questions about it
+        self._once = once
+        self._run: RuleRun | None = None
 
     def report(self, overlay: Contents | None = None, progress: Progress | None = None) -> Report:
         """Check all units with `overlay` in place of files, on top of the configuration's own.
@@ -91,9 +98,9 @@ class Workspace:
         gc.collect()
         gc.disable()
         try:
-            program = Program(read.units, self._models.with_constants(constants))
-            self.program = program
-            checked = check_rules(program, self.rules, progress.advance)
+            checked = self._run_on(read.units, constants).check(progress.advance)
+            if isinstance(self.program, WatchedProgram):
+                self.program.queries.sweep()
         finally:
             gc.enable()
         progress.end()
@@ -114,6 +121,18 @@ class Workspace:
             ended=_now(),
             complete=not any(notice.severity is Severity.ERROR for notice in notices),
         )
+
+    def _run_on(self, units: list[UnitFacts], constants: dict[str, int]) -> RuleRun:
+        """The run of all rules that knows most of the program that these units make up."""
+        models = self._models.with_constants(constants)
+        known = self.program
+        if isinstance(known, WatchedProgram) and known.models == models and self._run is not None:
+            known.become(Program(units, models, known.latest))
+            return self._run
+        program = Program(units, models)
+        self.program = program if self._once else WatchedProgram(program)
+        self._run = RuleRun(self.program, self.rules)
+        return self._run
 
 
 def _tree_info(tree: KernelTree) -> TreeInfo:

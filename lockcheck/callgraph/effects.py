@@ -38,9 +38,11 @@ class StoreEffects:
         callees: Mapping[str, frozenset[str]],
         counters: Container[str] = (),
         writers: Iterable[str] = (),
+        before: StoreEffects | None = None,
     ) -> None:
         """`counters`: fields that every object has, whose stores say nothing of one object.
         `writers`: functions that were not read and store to what they are given.
+        `before`: of the version of the program before this: fields keep their bits.
 
         UNSOUND: what a branch said of such a counter counts on after a callee changed it.
         """
@@ -50,7 +52,8 @@ class StoreEffects:
         self._looks: dict[str, FieldSet] = {}
         self._constructs: dict[str, FieldSet] = {}
         self._sure: dict[str, FieldSet] = {}
-        self._bits: dict[str, int] = {}
+        self._bits: dict[str, int] = {} if before is None else dict(before.bits)
+        self._read: dict[Expr, FieldSet] = {}
         self._masks: dict[str, FieldSet] = {}
         self._values: dict[str, set[int | None]] = defaultdict(set)
         own: dict[str, FieldSet] = {}
@@ -62,14 +65,23 @@ class StoreEffects:
             key: [callee for callee in callees.get(key, ()) if callee in functions]
             for key in functions
         }
+        # Functions that call each other → all of those, sorted.
+        self.cycles: dict[str, tuple[str, ...]] = {}
         for component in components(graph):
             mask = 0
+            if len(component) > 1 or component[0] in graph[component[0]]:
+                members = tuple(sorted(component))
+                self.cycles.update(dict.fromkeys(members, members))
             for key in component:
                 mask |= own[key]
                 for callee in graph[key]:
                     mask |= self._masks.get(callee, 0)
             for key in component:
                 self._masks[key] = mask
+        # What is found out about a cycle must not hang on where it is entered first.
+        for key in sorted(self.cycles):
+            self._certain(key)
+            self._looks_at(key)
 
     def _own(self, function: Function) -> tuple[FieldSet, FieldSet]:
         mask = filled = 0
@@ -91,6 +103,11 @@ class StoreEffects:
                         if not keeps_zero(event[2], event[3]):
                             filled |= bit
         return mask, filled
+
+    @property
+    def bits(self) -> Mapping[str, int]:
+        """The number of each field in a set of fields."""
+        return self._bits
 
     def may_store(self, name: str, value: int) -> bool:
         """Whether some store to a field may be of a value."""
@@ -208,6 +225,12 @@ class StoreEffects:
 
     def read_by(self, term: Expr) -> FieldSet:
         """The fields that the value of a term is loaded from."""
+        known = self._read.get(term)
+        if known is None:
+            known = self._read[term] = self._read_by(term)
+        return known
+
+    def _read_by(self, term: Expr) -> FieldSet:
         mask = 0
         if term[0] == "l":
             name = stored_field(term[1])

@@ -19,6 +19,7 @@ from lockcheck.callgraph.slots import (
 )
 from lockcheck.facts.ir import Event, Expr, Function, UnitFacts
 from lockcheck.models.loader import FunctionModel, Models
+from lockcheck.queries import Queries
 
 
 class CallSite(NamedTuple):
@@ -49,8 +50,12 @@ class Reach(Enum):
 class Program:
     """Functions, calls and function pointer flow of all units of a run."""
 
-    def __init__(self, units: Iterable[UnitFacts], models: Models) -> None:
+    def __init__(
+        self, units: Iterable[UnitFacts], models: Models, before: Program | None = None
+    ) -> None:
+        """`before`: the version of it before this, if another one may follow."""
         self.models = models
+        self.queries = Queries()
         self.functions: dict[str, Function] = {}
         self.records: dict[str, dict[str, str]] = {}
         self.guarded: dict[tuple[str, str], str] = {}  # (record, member) → the lock as C text
@@ -88,7 +93,14 @@ class Program:
             for target in targets
             if (model := self.model(target)) is not None and model.writes
         }
-        self.effects = StoreEffects(self.functions, callees, models.counters, writers)
+        self.effects: StoreEffects = StoreEffects(
+            self.functions,
+            callees,
+            models.counters,
+            writers,
+            None if before is None else before.effects,
+        )
+        self.queries.cycles = self.effects.cycles
 
     def model(self, key: str) -> FunctionModel | None:
         """The model of a function, by its C name."""
@@ -250,6 +262,14 @@ class Program:
     def callbacks(self, field: str) -> frozenset[str]:
         """The functions that a field may hold."""
         return self.slots.targets(field)
+
+    def flows_to(self, slot: str) -> frozenset[str]:
+        """All slots that what is stored in `slot` may reach, itself included."""
+        return self.slots.flows_to(slot)
+
+    def stored_in(self, key: str) -> frozenset[str]:
+        """The slots that a function is stored in."""
+        return frozenset(self.slots.written_by.get(key, ()))
 
 
 def _named_place(value: Expr) -> str:

@@ -31,23 +31,46 @@ from lockcheck.lockstate.terms import (
 from lockcheck.lockstate.transfer import Oracle
 from lockcheck.lockstate.values import reads_memory
 from lockcheck.models.loader import FunctionModel
+from lockcheck.queries import Cycle, FunctionQuery, Query
 
 MAX_EXITS = 8  # ways of leaving a function that its callers tell apart
-_NO_ENTRY_VALUE = -1
 _PURE_PARAMETERS = 3
 _PURE_BLOCKS = 16
 _SMALL = 8  # blocks of a function whose result is worth following
 
 
 class Analysis:
-    """Answers for functions of one program. Everything is computed once."""
+    """Answers for functions of one program. Everything is computed once.
+
+    solved: function → its states. Of one that was read.
+    summary: function → what a call of it does to locks, and what it returns.
+    is_query_helper: function → whether it is small and may return what it asked about locks.
+    is_pure: function → whether it only looks: small, no loop, no store outside itself, as its
+        callees. Its result is the same for the same arguments while nothing that it reads is
+        stored to.
+    only_asserts: function → whether it is a helper that makes an assertion, and does nothing else.
+    asserts_sometimes: function → the classes of locks that it asserts under a condition, by way of
+        helpers.
+    """
 
     def __init__(self, program: Program, watched: frozenset[str] = frozenset()) -> None:
         """`watched`: names of functions whose calls leave a mark in the state."""
         self.program = program
-        self._watched = (
-            frozenset(key for key in program.functions if key.split("@", 1)[0] in watched) | watched
+        queries = self.queries = program.queries
+        queries.settler = self._settle
+        # A function that is being summarised already (recursion) counts as doing nothing.
+        # UNSOUND: recursion through a function with a net effect on locks.
+        self.summary = FunctionQuery(queries, self._summarise_if_any, NO_SUMMARY)
+        self.solved: FunctionQuery[str, Solved] = FunctionQuery(
+            queries, self._solve, None, once=False
         )
+        self.is_query_helper = FunctionQuery(queries, self._is_query_helper, False)
+        self.is_pure = FunctionQuery(queries, self._is_pure, False)
+        self.only_asserts = FunctionQuery(queries, self._only_asserts, False)
+        self.asserts_sometimes = Query(queries, self._asserts_sometimes)
+        self._conditions = Query(queries, self._asked_if)
+        self._certain = Query(queries, self._certain_calls)
+        self._is_entry: dict[Expr, bool] = {}
         self._freshness = Freshness(self)
         self.is_unshared = self._freshness.is_unshared
         self._oracle = Oracle(
@@ -59,22 +82,22 @@ class Analysis:
             is_zeroed=self._freshness.is_zeroed,
             is_new=self._freshness.is_new_result,
             publishes=self._freshness.passing_publishes,
-            watched=self._watched,
+            watched=watched,
             is_query_helper=self.is_query_helper,
             is_pure=self.is_pure,
         )
-        self._solved: dict[str, Solved] = {}
-        self._summaries: dict[str, Summary] = {}
-        self._in_progress: set[str] = set()
-        self._recursions = 0  # how often a summary was asked for while it was made
-        self._reads: dict[Expr, int] = {}  # term → fields that it is loaded from
-        self._certain: dict[str, frozenset[int]] = {}
-        self._assertions: dict[str, bool] = {}
-        self._sometimes: dict[str, frozenset[str]] = {}
-        self._asked_if: dict[tuple[str, int], tuple[Expr, ...]] = {}
-        self._helpers: dict[str, bool] = {}
-        self._pure: dict[str, bool] = {}
-        self.unsettled: set[str] = set()
+
+    def _settle(self, cycle: Cycle) -> None:
+        """Work out all that is asked of functions that call each other, in a fixed order."""
+        members = [member for member in cycle if self.program.model(member) is None]
+        for member in members:
+            self.is_query_helper(member)
+            self.summary(member)
+        for member in members:
+            self.solved(member)
+            self.is_pure(member)
+            self.only_asserts(member)
+            self._freshness.settle(member, len(self.function(member).params))
 
     def _targets(self, key: str, number: int) -> tuple[str, ...]:
         call = self.program.calls.get(key, {}).get(number)
@@ -83,64 +106,54 @@ class Analysis:
     def function(self, key: str) -> Function:
         return self.program.functions[key]
 
-    def solved(self, key: str) -> Solved:
-        """The states of a function that was read."""
-        known = self._solved.get(key)
-        if known is None:
-            before = self._recursions
-            known = Solver(self.function(key), self._oracle).solve()
-            if not known.settled:
-                self.unsettled.add(key)
-            if key not in self._in_progress or before == self._recursions:
-                self._solved[key] = known
-        return known
+    def _solve(self, key: str) -> Solved:
+        return Solver(self.function(key), self._oracle).solve()
+
+    def is_settled(self, key: str) -> bool:
+        """Whether all lock states of a function, and its ways out, were followed."""
+        return self.solved(key).settled and self.summary(key).settled
+
+    def unsettled(self) -> list[str]:
+        """The functions that were asked about and of which some states were not followed."""
+        found = [n for n in self.solved.known() if not n.stale and not n.value.settled]
+        found += [n for n in self.summary.known() if not n.stale and not n.value.settled]
+        if found and self.queries.tracking:
+            live = self.queries.live()
+            found = [node for node in found if node in live]
+        return sorted({node.key for node in found})
 
     def states_at(self, key: str, call: int) -> list[At]:
         return self.solved(key).calls.get(call, [])
 
-    def is_query_helper(self, function: Function) -> bool:
-        """Whether a small function may return what it asked about locks."""
-        known = self._helpers.get(function.key)
-        if known is None:
-            self._helpers[function.key] = False  # recursion
-            known = (
-                len(function.blocks) <= _SMALL
-                and not function.loops
-                and any(self._asks(target) for target in self._direct_callees(function))
-                and not any(self._asserts(target) for target in self._direct_callees(function))
-            )
-            self._helpers[function.key] = known
-        return known
+    def _is_query_helper(self, key: str) -> bool:
+        function = self.function(key)
+        return (
+            len(function.blocks) <= _SMALL
+            and not function.loops
+            and any(self._asks(target) for target in self._direct_callees(function))
+            and not any(self._asserts(target) for target in self._direct_callees(function))
+        )
 
-    def is_pure(self, key: str) -> bool:
-        """Whether a function only looks: small, no loop, no store outside itself, as its callees.
-
-        Its result is the same for the same arguments while nothing that it reads is stored to.
-        """
-        known = self._pure.get(key)
-        if known is None:
-            self._pure[key] = False  # recursion
-            function = self.program.functions.get(key)
-            model = self.program.model(key)
-            known = (model is not None and model == FunctionModel(called=model.called)) or (
-                function is not None
-                and model is None
-                and 0 < len(function.params) <= _PURE_PARAMETERS
-                and len(function.blocks) <= _PURE_BLOCKS
-                and not function.loops
-                and all(is_local(e[2]) for b, _ in function.blocks for e in b if e[0] == "S")
-                and all(self.is_pure(target) for target in self._direct_callees(function))
-                and all(call.targets for call in self.program.calls[key].values())
-            )
-            self._pure[key] = known
-        return known
+    def _is_pure(self, key: str) -> bool:
+        function = self.program.functions.get(key)
+        model = self.program.model(key)
+        return (model is not None and model == FunctionModel(called=model.called)) or (
+            function is not None
+            and model is None
+            and 0 < len(function.params) <= _PURE_PARAMETERS
+            and len(function.blocks) <= _PURE_BLOCKS
+            and not function.loops
+            and all(is_local(e[2]) for b, _ in function.blocks for e in b if e[0] == "S")
+            and all(self.is_pure(target) for target in self._direct_callees(function))
+            and all(call.targets for call in self.program.calls[key].values())
+        )
 
     def asked_if(self, at: At, key: str, loc: int) -> frozenset[Expr]:
         """The values, as a state has them, that decide whether an assertion is made.
 
         Those of parameters are left out: what callers pass decides them.
         """
-        conditions = self._conditions(key, loc)
+        conditions = self._conditions((key, loc))
         if not conditions:
             return frozenset()  # mostly: then the state is not copied
         return frozenset(
@@ -149,31 +162,23 @@ class Analysis:
             if not is_entry_term(term) or reads_memory(term)
         )
 
-    def asserts_sometimes(self, key: str) -> frozenset[str]:
-        """The classes of locks that a function asserts under a condition, by way of helpers."""
-        known = self._sometimes.get(key)
-        if known is None:
-            found: set[str] = set()
-            for call in self.program.calls[key].values():
-                for target in call.targets:
-                    if not self._is_helper(target) or not self._conditions(key, call.event[1]):
-                        continue
-                    for exit_ in self.summary(target).exits:
-                        locks = (c.term[1] for c in exit_.guard if c.term[0] == "held")
-                        found.update(lock_class(lock) or "" for lock in locks)
-            known = self._sometimes[key] = frozenset(found - {""})
-        return known
+    def _asserts_sometimes(self, key: str) -> frozenset[str]:
+        found: set[str] = set()
+        for call in self.program.calls[key].values():
+            for target in call.targets:
+                if not self._is_helper(target) or not self._conditions((key, call.event[1])):
+                    continue
+                for exit_ in self.summary(target).exits:
+                    locks = (c.term[1] for c in exit_.guard if c.term[0] == "held")
+                    found.update(lock_class(lock) or "" for lock in locks)
+        return frozenset(found - {""})
 
     def _is_helper(self, key: str) -> bool:
         return key in self.program.functions and self.only_asserts(key)
 
-    def _conditions(self, key: str, loc: int) -> tuple[Expr, ...]:
-        known = self._asked_if.get((key, loc))
-        if known is None:
-            known = self._asked_if[key, loc] = asked_if(
-                self.function(key), loc, self._only_looks, self.only_asserts(key)
-            )
-        return known
+    def _asked_if(self, place: tuple[str, int]) -> tuple[Expr, ...]:
+        key, loc = place
+        return asked_if(self.function(key), loc, self._only_looks, self.only_asserts(key))
 
     def _only_looks(self, event: Event) -> bool:
         if event[0] == "C":
@@ -190,19 +195,13 @@ class Analysis:
         for call in self.program.calls.get(function.key, {}).values():
             yield from call.targets
 
-    def only_asserts(self, key: str) -> bool:
-        """Whether a function is a helper that makes an assertion, and does nothing else."""
-        known = self._assertions.get(key)
-        if known is None:
-            self._assertions[key] = False  # recursion
-            blocks = self.function(key).blocks
-            known = (
-                self._makes_assertion(self.function(key))
-                and all(self._only_looks(event) for events, _ in blocks for event in events)
-                and not any(end[0] == "ret" and end[1] is not None for _, end in blocks)
-            )
-            self._assertions[key] = known
-        return known
+    def _only_asserts(self, key: str) -> bool:
+        blocks = self.function(key).blocks
+        return (
+            self._makes_assertion(self.function(key))
+            and all(self._only_looks(event) for events, _ in blocks for event in events)
+            and not any(end[0] == "ret" and end[1] is not None for _, end in blocks)
+        )
 
     def _makes_assertion(self, function: Function) -> bool:
         return (
@@ -238,16 +237,14 @@ class Analysis:
         model = self.program.model(key)
         if model is not None:
             return model.query is not None
-        function = self.program.functions.get(key)
-        return function is not None and self.is_query_helper(function)
+        return key in self.program.functions and self.is_query_helper(key)
 
     def is_certain(self, key: str, call: int) -> bool:
         """Whether every way through a function makes a call."""
-        certain = self._certain.get(key)
-        if certain is None:
-            certain = certain_calls(self.function(key))
-            self._certain[key] = certain
-        return call in certain
+        return call in self._certain(key)
+
+    def _certain_calls(self, key: str) -> frozenset[int]:
+        return certain_calls(self.function(key))
 
     def are_apart(self, a: Expr, b: Expr) -> bool:
         """Whether two lock terms surely name different objects."""
@@ -259,30 +256,11 @@ class Analysis:
 
     # -- summaries -----------------------------------------------------------------------------
 
-    def summary(self, key: str) -> Summary:
-        """What a call of `key` does to locks, and what it returns.
-
-        A function that is being summarised already (recursion) counts as doing nothing.
-        UNSOUND: recursion through a function with a net effect on locks.
-        """
-        known = self._summaries.get(key)
-        if known is not None:
-            return known
+    def _summarise_if_any(self, key: str) -> Summary:
         function = self.program.functions.get(key)
-        if function is None:
+        if function is None or not self._is_interesting(function):
             return NO_SUMMARY
-        if key in self._in_progress:
-            self._recursions += 1
-            return NO_SUMMARY
-        self._in_progress.add(key)
-        try:
-            result = NO_SUMMARY
-            if self._is_interesting(function):
-                result = self._summarise(function)
-        finally:
-            self._in_progress.discard(key)
-        self._summaries[key] = result
-        return result
+        return self._summarise(function)
 
     def _is_interesting(self, function: Function) -> bool:
         """Whether a function can change the lockset, or is small enough to follow its result."""
@@ -301,7 +279,7 @@ class Analysis:
     def _summarise(self, function: Function) -> Summary:
         solved = self.solved(function.key)
         exits: dict[object, Exit] = {}
-        asks = self.is_query_helper(function)
+        asks = self.is_query_helper(function.key)
         for returned in solved.returns:
             exit_ = self._exit(returned)
             key: tuple[object, ...] = (exit_.acquired, exit_.released, exit_.truth)
@@ -324,9 +302,8 @@ class Analysis:
             found = _whatever_they_return(found)
         if len(found) > MAX_EXITS:
             # UNSOUND: too many ways to leave; those that change least are kept.
-            self.unsettled.add(function.key)
             found = tuple(sorted(found, key=lambda e: len(e.acquired) + len(e.released)))
-        return Summary(found[:MAX_EXITS])
+        return Summary(found[:MAX_EXITS], len(found) <= MAX_EXITS)
 
     def _exit(self, returned: Return) -> Exit:
         state, value = returned.state, returned.value
@@ -366,14 +343,12 @@ class Analysis:
         nothing was.
         """
         effects = self.program.effects
-        reads = self._reads.get(term)
-        if reads is None:
-            is_entry = is_entry_term(term) and is_small(term)
-            reads = effects.read_by(term) if is_entry else _NO_ENTRY_VALUE
-            self._reads[term] = reads
-        if reads == _NO_ENTRY_VALUE:
+        is_entry = self._is_entry.get(term)
+        if is_entry is None:
+            is_entry = self._is_entry[term] = is_entry_term(term) and is_small(term)
+        if not is_entry:
             return False
-        if not reads & state.stored:
+        if not effects.read_by(term) & state.stored:
             return True
         if fact is None or fact.equal is None or term[0] != "l":
             return False

@@ -237,7 +237,7 @@ class AtomicCalls:
             doubt = _FAR_BELOW
         elif self._is_vague(place):
             doubt = _WHOM.format(name=name)
-        elif place.function in self._analysis.unsettled:
+        elif not self._analysis.is_settled(place.function):
             doubt = UNSETTLED.format(name=name)
         return place._replace(doubt=doubt, callers=callers or ())
 

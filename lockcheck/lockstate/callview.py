@@ -5,13 +5,14 @@ The same conditions and needs come up from many contexts: each is looked at once
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Literal, TypeVar
 
 import msgspec
 
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.looked_at import LookedAt
 from lockcheck.lockstate.needs import Need
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.summary import Condition
@@ -23,6 +24,10 @@ from lockcheck.lockstate.terms import (
     substitute,
 )
 from lockcheck.lockstate.values import PINNED
+from lockcheck.queries import Node
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 Lifted = Condition | Literal[False] | None  # what is left to ask; False: it cannot hold
 
@@ -35,14 +40,24 @@ class CallView:
     opaque: whether branches on the way depended on more than the values at entry.
     """
 
+    guard: tuple[Condition, ...]
+    offered: tuple[tuple[Expr, str], ...]
+    opaque: bool
+
     def __init__(self, analysis: Analysis, at: At) -> None:
         self._analysis = analysis
         self._records = analysis.program.models.lock_records
         self._at = at
+        self._queries = analysis.queries
+        self._node = Node(self, None, None, self._queries.now)
+        self._look()
+
+    def _look(self) -> None:
         self._lifted: dict[Condition, Lifted] = {}
         self._renamed: dict[Need, Need] = {}
-        state = at.state
-        self.guard = analysis.entry_guard(state)
+        self._looked_at: frozenset[int] | None = None
+        state = self._at.state
+        self.guard = self._noting(self._analysis.entry_guard, state)
         self.offered = tuple(
             (lock, held.mode) for lock, held in state.held.items() if is_pointer(lock)
         )
@@ -51,6 +66,38 @@ class CallView:
             for term in state.facts
             if term[0] != "held" and term[:2] != ("phi", PINNED)
         )
+
+    def noted(self) -> CallView:
+        """The view as it is now, for the query that looks at it."""
+        if self._node.stale:
+            self.refresh(self._node)
+        if self._queries.reading is not None:
+            self._queries.reading[self._node] = None
+        return self
+
+    def refresh(self, node: Node) -> None:
+        """Look again, if anything that was looked at has changed."""
+        if not self._queries.still_holds(node):
+            node.rest_on({})
+            self._look()
+            node.changed = node.checked = self._queries.now
+            node.stale = False
+
+    def forget(self, node: Node) -> None:
+        """The states go, and this with them."""
+
+    def looked_at(self, find: LookedAt, key: str) -> frozenset[int]:
+        """The parameters of the function whose objects the branches before looked into."""
+        if self._looked_at is None:
+            self._looked_at = self._noting(lambda at: find.parameters(key, at), self._at)
+        return self._looked_at
+
+    def _noting(self, find: Callable[[K], V], key: K) -> V:
+        """An answer that is kept here: what it rests on, the view rests on."""
+        if not self._queries.tracking:
+            return find(key)
+        with self._queries.adding_to(self._node):
+            return find(key)
 
     def through(self, function: str) -> Lifted:
         """What an indirect call asks of its pointer to get to a function."""
@@ -72,7 +119,7 @@ class CallView:
         """What is left of a callee's condition for this function's callers."""
         if condition in self._lifted:
             return self._lifted[condition]
-        lifted = self._lift(condition)
+        lifted = self._noting(self._lift, condition)
         self._lifted[condition] = lifted
         return lifted
 
@@ -119,7 +166,7 @@ class CallView:
         """A callee's need in this function's terms."""
         known = self._renamed.get(need)
         if known is None:
-            known = self._rename(need)
+            known = self._noting(self._rename, need)
             self._renamed[need] = known
         return known
 
@@ -163,3 +210,24 @@ def parts(term: Expr) -> Iterator[Expr]:
         for part in term[1:]:
             if type(part) is tuple:
                 yield from parts(part)
+
+
+class Views:
+    """The views of states at calls; each is kept with the states that it is of."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self._analysis = analysis
+        self._looked_at = LookedAt(analysis)
+
+    def at(self, key: str, at: At) -> CallView:
+        """The view of a state in a function, one of those that the analysis keeps."""
+        views = self._analysis.solved(key).views
+        view = views.get(id(at))
+        if view is None:
+            view = views[id(at)] = CallView(self._analysis, at)
+        assert isinstance(view, CallView)
+        return view.noted()
+
+    def looked_at(self, key: str, at: At) -> frozenset[int]:
+        """The parameters of a function whose objects the branches before a call looked into."""
+        return self.at(key, at).looked_at(self._looked_at, key)

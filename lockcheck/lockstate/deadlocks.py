@@ -181,7 +181,7 @@ class Deadlocks:
             return FAR_BELOW
         if _computed_twice(edge.way.guard):
             return PREDICATES
-        if any(function in self._analysis.unsettled for function in _functions(edge)):
+        if not all(map(self._analysis.is_settled, _functions(edge))):
             return BUDGET
         if len(set(self._parts(_functions(edge)))) > 1:
             return VERSIONS

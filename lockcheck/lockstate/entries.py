@@ -114,9 +114,8 @@ class Entries:
 
     def given_to(self, key: str, places: tuple[str, ...]) -> str | None:
         """The first of some places, as models name them, that a function is stored in."""
-        slots = self._program.slots
-        for slot in sorted(slots.written_by.get(key, ())):
-            for reached in (slot, *sorted(slots.flows_to(slot) - {slot})):
+        for slot in sorted(self._program.stored_in(key)):
+            for reached in (slot, *sorted(self._program.flows_to(slot) - {slot})):
                 place = self._place(reached)
                 if any(fnmatchcase(place, pattern) for pattern in places):
                     return place
@@ -138,7 +137,7 @@ class Entries:
         for slot in sorted(self._program.outside_slots(key)):
             model = self._of_slot(slot)
             if model is None:
-                further = sorted(self._program.slots.flows_to(slot) - {slot})
+                further = sorted(self._program.flows_to(slot) - {slot})
                 known = [(s, m) for s in further if (m := self._of_slot(s)) is not None]
                 doors.extend(known or [(slot, None)])
             else:
@@ -146,12 +145,12 @@ class Entries:
         return doors
 
     def _of_slot(self, slot: str) -> EntryModel | None:
-        if slot not in self._models:
-            place = self._place(slot)
-            self._models[slot] = next(
+        place = self._place(slot)
+        if place not in self._models:
+            self._models[place] = next(
                 (model for pattern, model in self._by_slot if fnmatchcase(place, pattern)), None
             )
-        return self._models[slot]
+        return self._models[place]
 
     def _place(self, slot: str) -> str:
         """A slot as models name it: "record.field", "function#argument"."""

@@ -10,6 +10,7 @@ from lockcheck.lockstate.callview import CallView
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.summary import Condition
 from lockcheck.lockstate.verdicts import Context, Edge
+from lockcheck.queries import Query
 
 MAX_GUARD_LEVELS = 5  # how far up it is asked whether conditions can hold
 
@@ -23,7 +24,7 @@ class Feasibility:
         self._analysis = analysis
         self._program = analysis.program
         self._view_of = view_of
-        self._possible: dict[tuple[str, tuple[Condition, ...], int], bool] = {}
+        self._some_caller_lets = Query(analysis.queries, self._ask_callers)
 
     def is_possible(self, context: Context, edge: Edge) -> bool:
         """Whether some caller of an edge's function lets the conditions of its chain hold."""
@@ -54,15 +55,14 @@ class Feasibility:
         """Whether control may come to a function with some conditions on its entry values."""
         if not guard or levels == 0 or self._program.reach(function) is Reach.CALLBACK:
             return True
-        key = (function, guard, levels)
-        known = self._possible.get(key)
-        if known is None:
-            sites = self._program.callers.get(function, ())
-            known = not sites or any(
-                self._may_hold(site.caller, above, levels - 1)
-                for site in sites
-                for at in self._analysis.states_at(site.caller, site.call)
-                if (above := self.lifted(function, guard, site, at)) is not None
-            )
-            self._possible[key] = known
-        return known
+        return self._some_caller_lets((function, guard, levels))
+
+    def _ask_callers(self, asked: tuple[str, tuple[Condition, ...], int]) -> bool:
+        function, guard, levels = asked
+        sites = self._program.callers.get(function, ())
+        return not sites or any(
+            self._may_hold(site.caller, above, levels - 1)
+            for site in sites
+            for at in self._analysis.states_at(site.caller, site.call)
+            if (above := self.lifted(function, guard, site, at)) is not None
+        )

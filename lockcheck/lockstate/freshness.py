@@ -8,6 +8,7 @@ from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.flow import returned_calls
 from lockcheck.lockstate.state import State
 from lockcheck.lockstate.terms import object_root
+from lockcheck.queries import FunctionQuery
 
 if TYPE_CHECKING:
     from lockcheck.lockstate.analysis import Analysis
@@ -19,10 +20,18 @@ class Freshness:
     def __init__(self, analysis: Analysis) -> None:
         self._analysis = analysis
         self._program = analysis.program
-        self._fresh: dict[str, bool] = {}
-        self._zeroed: dict[str, bool] = {}
-        self._passes_on: dict[str, bool] = {}
-        self._published: dict[tuple[str, int], bool] = {}
+        queries = analysis.queries
+        self._fresh = FunctionQuery(queries, self._returns_fresh, False)
+        self._zeroed = FunctionQuery(queries, self._is_zeroed, False)
+        self._may_return_new = FunctionQuery(queries, self._passes_new_on, False)
+        self._published = FunctionQuery(queries, self._publishes, False)
+
+    def settle(self, key: str, parameters: int) -> None:
+        """Work out everything about one function of those that call each other."""
+        self.returns_fresh(key)
+        self._zeroed(key)
+        for index in range(parameters):
+            self.publishes(key, index)
 
     def is_unshared(self, key: str, state: State, term: Expr) -> bool:
         """Whether a place in `key` lies in an object that nobody else has been told of yet."""
@@ -44,12 +53,10 @@ class Freshness:
         """
         if self._program.model(key) is not None:
             return False
-        known = self._published.get((key, index))
-        if known is not None:
-            return known
-        if key not in self._program.functions:
-            return True
-        self._published[key, index] = False  # recursion
+        return key not in self._program.functions or self._published((key, index))
+
+    def _publishes(self, passed_as: tuple[str, int]) -> bool:
+        key, index = passed_as
         mine: Expr = ("p", index)
         solved = self._analysis.solved(key)
         found = any(
@@ -70,7 +77,6 @@ class Freshness:
                 if any(self.passing_publishes(key, number, *p) for p in passed):
                     found = True
                     break
-        self._published[key, index] = found
         return found
 
     def passing_publishes(self, key: str, number: int, position: int, whole: bool) -> bool:
@@ -93,12 +99,10 @@ class Freshness:
             if index is None or index >= len(args) or args[index][0] != "k":
                 return False
             return bool(args[index][1] & self._program.models.constants["gfp_zero"])
-        known = self._zeroed.get(key)
-        if known is None:
-            self._zeroed[key] = False  # recursion
-            known = self.returns_fresh(key) and self._returns_zeroed(key)
-            self._zeroed[key] = known
-        return known
+        return self._zeroed(key)
+
+    def _is_zeroed(self, key: str) -> bool:
+        return self.returns_fresh(key) and self._returns_zeroed(key)
 
     def _returns_zeroed(self, key: str) -> bool:
         """Whether a function returns the object of a call that is zero, and nobody stored to it."""
@@ -112,12 +116,8 @@ class Freshness:
             found = True
         return found
 
-    def _may_return_new(self, key: str) -> bool:
+    def _passes_new_on(self, key: str) -> bool:
         """Whether the code passes a call's result on to its caller that may be a new object."""
-        known = self._passes_on.get(key)
-        if known is not None:
-            return known
-        self._passes_on[key] = False  # recursion
         function = self._program.functions.get(key)
         if function is None:
             return False
@@ -127,7 +127,6 @@ class Freshness:
                 model = self._program.model(target)
                 allocates = model is not None and model.allocates
                 if allocates or (model is None and self._may_return_new(target)):
-                    self._passes_on[key] = True
                     return True
         return False
 
@@ -136,10 +135,9 @@ class Freshness:
         model = self._program.model(key)
         if model is not None:
             return model.allocates
-        known = self._fresh.get(key)
-        if known is not None:
-            return known
-        self._fresh[key] = False  # recursion
+        return self._fresh(key)
+
+    def _returns_fresh(self, key: str) -> bool:
         if not self._may_return_new(key):
             return False
         values = [r.value for r in self._analysis.solved(key).returns if r.value is not None]
@@ -153,8 +151,7 @@ class Freshness:
                 continue
             if value[0] == "c" or value[0] in ("p", "phi", "u", "l", "f"):
                 fresh = False
-        self._fresh[key] = fresh and some
-        return self._fresh[key]
+        return fresh and some
 
 
 def _locals_only(address: Expr) -> tuple[Expr, ...]:

@@ -10,6 +10,7 @@ from lockcheck.lockstate.needs import Match, Need, asserted, find, fits
 from lockcheck.lockstate.state import Held, State
 from lockcheck.lockstate.verdicts import Asserted, Evidence, Judgement, Unshared, Verdict
 from lockcheck.models.loader import WRITE
+from lockcheck.queries import Query
 
 
 class Judge:
@@ -22,7 +23,7 @@ class Judge:
         self._are_apart = analysis.are_apart
         self._program = analysis.program
         self._unshared = unshared
-        self._publishers: dict[str, bool] = {}
+        self._publishes = Query(analysis.queries, self._calls_publisher)
 
     def judge(
         self, function: str, state: State, needs: tuple[Need, ...], datum: Expr | None
@@ -177,16 +178,12 @@ class Judge:
             return True
         return datum is not None and self._analysis.is_unshared(function, state, datum)
 
-    def _publishes(self, function: str) -> bool:
-        known = self._publishers.get(function)
-        if known is None:
-            known = any(
-                target.split("@", 1)[0] in self._unshared.until
-                for call in self._program.calls[function].values()
-                for target in call.targets
-            )
-            self._publishers[function] = known
-        return known
+    def _calls_publisher(self, function: str) -> bool:
+        return any(
+            target.split("@", 1)[0] in self._unshared.until
+            for call in self._program.calls[function].values()
+            for target in call.targets
+        )
 
 
 _COMPUTED = frozenset({"o", "o1", "ite", "k", "u"})  # terms of no place that has a name

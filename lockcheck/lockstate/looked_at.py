@@ -8,6 +8,7 @@ from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.terms import object_root, objects_read
+from lockcheck.queries import Query
 
 NONE: frozenset[int] = frozenset()
 
@@ -17,7 +18,7 @@ class LookedAt:
 
     def __init__(self, analysis: Analysis) -> None:
         self._analysis = analysis
-        self._known: dict[tuple[str, Expr], frozenset[int]] = {}
+        self._of_condition = Query(analysis.queries, self._parameters_in)
 
     def parameters(self, function: str, at: At) -> frozenset[int]:
         """Numbers of the parameters whose objects the branches before a place looked into."""
@@ -26,15 +27,15 @@ class LookedAt:
         for term in (*state.past, *state.facts):
             if term[0] == "held":
                 continue
-            known = self._known.get((function, term))
-            if known is None:
-                known = frozenset(self._of_condition(function, term))
-                self._known[function, term] = known
+            known = self._of_condition((function, term))
             if not known <= found:
                 found |= known
         return found
 
-    def _of_condition(self, function: str, term: Expr) -> Iterator[int]:
+    def _parameters_in(self, condition: tuple[str, Expr]) -> frozenset[int]:
+        return frozenset(self._parameters_of(*condition))
+
+    def _parameters_of(self, function: str, term: Expr) -> Iterator[int]:
         for place in objects_read(term):
             if place[0] == "p":
                 yield place[1]

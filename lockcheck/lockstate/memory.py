@@ -22,22 +22,14 @@ class Memory:
         """`fixed`: what members of constant objects hold, by address."""
         self.fixed = fixed
         self.effects = effects
-        self._reads: dict[Expr, int] = {}
         self._back: dict[str, list[tuple[str, ...]]] = defaultdict(list)
         for field, through in back_pointers:
             self._back[field].append(through)
 
     def facts_on(self, terms: Iterable[Expr], fields: int) -> list[Expr]:
         """The terms that are loaded from some of the fields."""
-        found: list[Expr] = []
-        for term in terms:
-            reads = self._reads.get(term)
-            if reads is None:
-                reads = self.effects.read_by(term)
-                self._reads[term] = reads
-            if reads & fields:
-                found.append(term)
-        return found
+        read_by = self.effects.read_by
+        return [term for term in terms if read_by(term) & fields]
 
     def loaded_from(self, addresses: Iterable[Expr], fields: int) -> set[Expr]:
         """The addresses whose contents hang on some of the fields."""

@@ -14,7 +14,7 @@ import msgspec
 from lockcheck.callgraph.program import CallSite, Reach
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
-from lockcheck.lockstate.callview import CallView, is_pointer, parameter_object
+from lockcheck.lockstate.callview import CallView, Views, is_pointer, parameter_object
 from lockcheck.lockstate.context_tests import ContextTests
 from lockcheck.lockstate.doubts import (
     ALTERNATIVE,
@@ -51,6 +51,7 @@ from lockcheck.lockstate.verdicts import (
     Verdict,
     Violation,
 )
+from lockcheck.queries import Query
 
 MAX_SIBLING_LEVELS = 4  # how far up it is looked for a caller that takes the lock
 MAX_DROPS = 12  # functions in a row that drop the lock
@@ -77,14 +78,12 @@ class Checker:
         self._unshared = unshared
         self._judge = Judge(analysis, unshared, believing)
         self.judge = self._judge.judge
-        self._views: dict[int, CallView] = {}  # by the identity of states that the analysis keeps
+        self._views = Views(analysis)
         self._looked_at = LookedAt(analysis)
-        self._looked_at_before: dict[int, frozenset[int]] = {}  # by identity, as in `_views`
-        self._edges: dict[Context, list[Edge]] = {}
+        self._edges = Query(analysis.queries, self._ask_callers)
         self._believing = believing
         self._context_tests = ContextTests(analysis.program.models.context_variables)
-        self._depth = 0  # of questions within questions whether a dropped lock was held
-        self._met: dict[tuple[Context, int], bool] = {}
+        self._met = Query(analysis.queries, self._is_met_by_all)
         self._feasibility = Feasibility(analysis, self._view)
 
     def context(
@@ -125,23 +124,27 @@ class Checker:
 
     # -- callers -------------------------------------------------------------------------------
 
-    def edges(self, context: Context) -> list[Edge]:
-        """What each caller of a context's function says, in a fixed order."""
-        known = self._edges.get(context)
-        if known is None:
-            known = []
-            for site in self._program.callers.get(context.function, ()):
-                known.extend(self._ask(context, site))
-            self._edges[context] = known
-        return known
+    def edges(self, context: Context, depth: int = 0) -> list[Edge]:
+        """What each caller of a context's function says, in a fixed order.
 
-    def _ask(self, context: Context, site: CallSite) -> list[Edge]:
+        depth: of questions within questions whether a dropped lock was held.
+        """
+        return self._edges((context, depth))
+
+    def _ask_callers(self, asked: tuple[Context, int]) -> list[Edge]:
+        context, depth = asked
+        found: list[Edge] = []
+        for site in self._program.callers.get(context.function, ()):
+            found.extend(self._ask(context, site, depth))
+        return found
+
+    def _ask(self, context: Context, site: CallSite, depth: int) -> list[Edge]:
         found: dict[tuple[object, ...], Edge] = {}
         part = self.part(site.caller)
         if part and context.part and part != context.part:
             return []
         for at in self._analysis.states_at(site.caller, site.call):
-            said, above = self._ask_state(context, site, at)
+            said, above = self._ask_state(context, site, at, depth)
             if above is not None and self._is_construction(context, site, at):
                 above = doubted(above, SETS_UP)
             if said.verdict is not Verdict.INFEASIBLE:
@@ -151,7 +154,7 @@ class Checker:
                 )  # fmt: skip
                 found.setdefault((said.verdict, above, said.by_class, said.asserted), edge)
         edges = list(found.values())
-        if not self._trusting and site.caller in self._analysis.unsettled:
+        if not (self._trusting or self._analysis.is_settled(site.caller)):
             edges = [self._unsettled(context, edge) for edge in edges]
         if not self._trusting and site.slot is not None:
             targets = len(self._program.calls[site.caller][site.call].targets)
@@ -196,8 +199,7 @@ class Checker:
 
     def is_settled(self, function: str) -> bool:
         """Whether all lock states of a function were followed."""
-        self._analysis.solved(function)
-        return function not in self._analysis.unsettled
+        return self._analysis.is_settled(function)
 
     def _unless_conditional(self, site: CallSite, edge: Edge) -> Edge:
         """A call at which the lock is held on other paths, as a condition on data decides.
@@ -222,11 +224,7 @@ class Checker:
         return False
 
     def _view(self, site: CallSite | Edge, at: At) -> CallView:
-        view = self._views.get(id(at))
-        if view is None:
-            view = CallView(self._analysis, at)
-            self._views[id(at)] = view
-        return view
+        return self._views.at(site.caller, at)
 
     def _maybes(self, context: Context, site: CallSite) -> int:
         """How many functions may or may not go on; beyond the bound, and where nobody asks, all
@@ -235,15 +233,8 @@ class Checker:
             return context.maybes
         return context.maybes + (not self._analysis.is_certain(site.caller, site.call))
 
-    def _looked_at_here(self, site: CallSite, at: At) -> frozenset[int]:
-        known = self._looked_at_before.get(id(at))
-        if known is None:
-            known = self._looked_at.parameters(site.caller, at)
-            self._looked_at_before[id(at)] = known
-        return known
-
     def _ask_state(
-        self, context: Context, site: CallSite, at: At
+        self, context: Context, site: CallSite, at: At, depth: int
     ) -> tuple[Judgement, Context | None]:
         view = self._view(site, at)
         guard: list[Condition] = []
@@ -290,7 +281,7 @@ class Checker:
             (*(pair for pair in offered if is_pointer(pair[0])), *view.offered),
             context.opaque or view.opaque,
             context.part or self.part(site.caller),
-            through_call(context.looked_at, at) | self._looked_at_here(site, at),
+            through_call(context.looked_at, at) | self._views.looked_at(site.caller, at),
             context.doubt
             or (reason_in(site.caller, why, ()).text if why else "")
             or (ALTERNATIVE if unknown or not all(map(view.keeps, context.alternatives)) else ""),
@@ -301,7 +292,7 @@ class Checker:
             ),
         )
         if said.verdict is Verdict.BROKEN:
-            if self._is_met_above(above):
+            if self._is_met_above(above, depth):
                 return said, None
             return Judgement(Verdict.LIFTED), above
         return said, above
@@ -372,37 +363,33 @@ class Checker:
         reasons = tuple(dict.fromkeys(unproved))
         return Outcome(tuple(violations), reasons, held, by_class, frozenset(asserted))
 
-    def _is_met_above(self, above: Context) -> bool:
+    def _is_met_above(self, above: Context, depth: int) -> bool:
         """Whether some caller holds the lock that a function drops.
 
         IMPRECISE: chains of functions that each drop it are followed to a bounded depth.
         """
-        if self._depth >= MAX_DROPS:
+        if depth >= MAX_DROPS:
             return False
-        self._depth += 1
-        try:
-            return any(self._is_met(edge) for edge in self.edges(above))
-        finally:
-            self._depth -= 1
+        return any(self._is_met(edge, depth + 1) for edge in self.edges(above, depth + 1))
 
     @staticmethod
     def undecided(edge: Edge) -> Reason:
         """The reason for an edge at which a condition decides that is not followed."""
         return reason_in(edge.caller, edge.why, edge.evidence)
 
-    def _is_met(self, edge: Edge, levels: int = MAX_SIBLING_LEVELS) -> bool:
+    def _is_met(self, edge: Edge, depth: int, levels: int = MAX_SIBLING_LEVELS) -> bool:
         """Whether a caller meets a requirement: itself, or because all of its own callers do."""
         if edge.verdict is Verdict.HELD:
             return True
         above = edge.above
         if above is None or levels == 0 or self._program.reach(above.function) is Reach.CALLBACK:
             return False
-        known = self._met.get((above, levels))
-        if known is None:
-            edges = [e for e in self.edges(above) if e.verdict is not Verdict.UNSHARED]
-            known = bool(edges) and all(self._is_met(e, levels - 1) for e in edges)
-            self._met[above, levels] = known
-        return known
+        return self._met((above, depth, levels))
+
+    def _is_met_by_all(self, asked: tuple[Context, int, int]) -> bool:
+        above, depth, levels = asked
+        edges = [e for e in self.edges(above, depth) if e.verdict is not Verdict.UNSHARED]
+        return bool(edges) and all(self._is_met(e, depth, levels - 1) for e in edges)
 
     def _enter(
         self,
@@ -447,7 +434,7 @@ class Checker:
             contexts.append(at)
         path.reverse()
         contexts.reverse()
-        siblings = tuple(any(self._is_met(e) for e in self.edges(c)) for c in contexts)
+        siblings = tuple(any(self._is_met(e, 0) for e in self.edges(c)) for c in contexts)
         path = [*below, *path]
         evidence = tuple(e for edge in path for e in edge.evidence)
         return Violation(tuple(path), (*(False for _ in below), *siblings), evidence, entry)

@@ -68,6 +68,7 @@ class Solved:
         self._calls: dict[int, list[At]] | None = None
         self._accesses: list[tuple[Event, list[At]]] = []
         self.settled = settled
+        self.views: dict[int, object] = {}  # what is found out about states here, by identity
         self.returns = solver.returns(inputs)
 
     def touches(self, name: str) -> bool:
@@ -111,7 +112,7 @@ class Solver:
         self._transfer = Transfer(oracle)
         self._settled = True
         self._flags = live_flags(function)
-        self._is_query_helper = oracle.is_query_helper(function)
+        self._is_query_helper = oracle.is_query_helper(function.key)
         self._asserting = frozenset(
             index
             for index, (events, _) in enumerate(function.blocks)
@@ -367,7 +368,7 @@ class Solver:
             if model is not None:
                 return self._transfer.apply_model(key, model, state, args, result, loc)
             self._note_effects(state, key)
-            if key in self._oracle.watched:
+            if key.partition("@")[0] in self._oracle.watched:
                 state.marks |= {key}
             ways = self._transfer.apply_summary(self._oracle.summary(key), state, args, result, loc)
             for outcome, _ in ways:

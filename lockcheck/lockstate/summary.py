@@ -71,9 +71,13 @@ def join(a: Exit, b: Exit) -> Exit:
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """All the ways a function returns; no exits: nothing is known, and nothing is assumed."""
+    """All the ways a function returns; no exits: nothing is known, and nothing is assumed.
+
+    settled: false when there were too many to keep them all.
+    """
 
     exits: tuple[Exit, ...] = ()
+    settled: bool = True
 
     @property
     def has_effect(self) -> bool:

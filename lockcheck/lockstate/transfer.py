@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from lockcheck.facts.folding import is_local
-from lockcheck.facts.ir import UNKNOWN, Event, Expr, Function
+from lockcheck.facts.ir import UNKNOWN, Event, Expr
 from lockcheck.lockstate.locksets import Doubt
 from lockcheck.lockstate.memory import Memory
 from lockcheck.lockstate.state import State
@@ -41,9 +41,8 @@ class Oracle(NamedTuple):
     is_zeroed: Callable[[str, tuple[Expr, ...]], bool]  # whether a callee's new object is zero
     is_new: Callable[[str, int], bool]  # whether a call returns an object nobody else knows
     publishes: Callable[[str, int, int, bool], bool]  # whether a call makes an argument known
-    watched: frozenset[str]  # functions whose calls leave a mark in the state
-    is_query_helper: Callable[[Function], bool]  # whether its result tells what is held
-
+    watched: frozenset[str]  # names of functions whose calls leave a mark in the state
+    is_query_helper: Callable[[str], bool]  # whether its result tells what is held
     is_pure: Callable[[str], bool]  # whether a function only looks
 
     def asserts(self, event: Event) -> bool:

@@ -66,7 +66,7 @@ class BalanceAnalysis:
     def _in_function(self, key: str) -> Iterator[Left]:
         function = self._program.functions[key]
         solved = self._analysis.solved(key)
-        if key in self._analysis.unsettled:
+        if not self._analysis.is_settled(key):
             return
         if any(kind == "acquires" for kind, _ in function.contracts):
             return

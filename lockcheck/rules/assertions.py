@@ -31,6 +31,7 @@ from lockcheck.lockstate.verdicts import (
     Violation,
 )
 from lockcheck.models.loader import ANY, SECTION
+from lockcheck.queries import Query
 
 MAX_WRAPPERS = 6  # header functions around an assertion that are taken apart by their callers
 
@@ -87,13 +88,12 @@ class PromiseFinder:
         self._program = analysis.program
         self._records = analysis.program.models.lock_records
 
-    def find(self) -> Iterator[Promise]:
-        """All promises of the program, by function key."""
-        for key in sorted(self._program.functions):
-            function = self._program.functions[key]
-            if self._program.model(key) is None:  # else the model says what it does
-                yield from self._asserted(function)
-                yield from self._contracts(function)
+    def find(self, key: str) -> Iterator[Promise]:
+        """The promises of one function."""
+        function = self._program.functions[key]
+        if self._program.model(key) is None:  # else the model says what it does
+            yield from self._asserted(function)
+            yield from self._contracts(function)
 
     def _asserted(self, function: Function) -> Iterator[Promise]:
         ends: dict[tuple[int, str], list[int]] = defaultdict(list)
@@ -189,8 +189,18 @@ class AssertionAnalysis:
         self._program = analysis.program
         self._checker = Checker(analysis, Unshared(), trusting=False)
         self._doubting = Checker(analysis, Unshared(), trusting=False, believing=False)
+        self._finder = PromiseFinder(analysis)
+        queries = analysis.queries
+        self._promises = Query(queries, self._find_promises)
+        self._decided = Query(queries, self._decide_all)
+        self._decided_without = Query(queries, self._decide_without)
         self._unproved: set[Asserted] = set()
         self._instances: list[Instance] | None = None
+
+    def begin(self) -> None:
+        """The program has become another one."""
+        self._unproved = set()
+        self._instances = None
 
     def instances(self) -> list[Instance]:
         """Every place that has to keep a promise, and whether it does.
@@ -200,8 +210,8 @@ class AssertionAnalysis:
         if self._instances is None:
             found = [
                 instance
-                for promise in PromiseFinder(self._analysis).find()
-                for instance in self._decide(promise, self._checker)
+                for key in sorted(self._program.functions)
+                for instance in self._decided(key)
             ]
             while True:
                 known = len(self._unproved)
@@ -213,6 +223,21 @@ class AssertionAnalysis:
                 found = [self._without_assertions(instance) for instance in found]
             self._instances = found
         return self._instances
+
+    def _find_promises(self, key: str) -> tuple[Promise, ...]:
+        return tuple(self._finder.find(key))
+
+    def _decide_all(self, key: str) -> tuple[Instance, ...]:
+        return tuple(
+            instance
+            for promise in self._promises(key)
+            for instance in self._decide(promise, self._checker)
+        )
+
+    def _decide_without(self, place: tuple[str, int]) -> tuple[Instance, ...]:
+        """The same of one promise, without what other assertions say."""
+        key, number = place
+        return tuple(self._decide(self._promises(key)[number], self._doubting))
 
     def unproved(self, asserted: frozenset[Asserted]) -> frozenset[Asserted]:
         """Those of some assertions that are not proved."""
@@ -236,7 +261,9 @@ class AssertionAnalysis:
         unproved = self._not_proved(instance.asserted) if instance.is_proved else None
         if not unproved:
             return instance
-        for again in self._decide(instance.promise, self._doubting):
+        key = instance.promise.function
+        number = next(i for i, p in enumerate(self._promises(key)) if p is instance.promise)
+        for again in self._decided_without((key, number)):
             same = (again.function, again.loc) == (instance.function, instance.loc)
             if same and not again.is_proved:
                 return instance._replace(unproved=rests_on(unproved, again.unproved))

@@ -16,7 +16,7 @@ from lockcheck.rules.annotated import check_annotated
 from lockcheck.rules.asserted import check_assertions
 from lockcheck.rules.assertions import AssertionAnalysis
 from lockcheck.rules.duplicates import without_duplicates
-from lockcheck.rules.guarded import check_guarded
+from lockcheck.rules.guarded import RuleResult, check_guarded
 from lockcheck.rules.hooks import check_hook
 from lockcheck.rules.model import (
     AnnotatedData,
@@ -41,56 +41,70 @@ class Checked(NamedTuple):
     obligations: tuple[LedgerEntry, ...]
 
 
-def check_rules(program: Program, rules: Sequence[Rule], advance: Callable[[str], None]) -> Checked:
-    """Check every rule. `advance` is told each rule's id when it is done."""
-    watched: set[str] = set()
-    for rule in rules:
-        if isinstance(rule.check, GuardedData):
-            watched.update(rule.check.unshared.until, rule.check.unshared.after)
-    analysis = Analysis(program, frozenset(watched))
-    finder = AccessFinder(analysis)
-    sleeping = SleepAnalysis(analysis)
-    findings: list[Finding] = []
-    notices: list[Notice] = []
-    ledger: list[LedgerEntry] = []
-    counts: list[LedgerCount] = []
-    assertions = AssertionAnalysis(analysis)
-    order: OrderChecker | None = None
-    for rule in rules:
-        if isinstance(rule.check, LockOrder):
-            order = order or OrderChecker(analysis)
-            result = order.check(rule, rule.check)
-        elif isinstance(rule.check, GuardedData):
-            result = check_guarded(rule, rule.check, analysis, finder, assertions)
-        elif isinstance(rule.check, Assertions):
-            result = check_assertions(rule, rule.check, analysis, assertions)
-        elif isinstance(rule.check, AnnotatedData):
-            result = check_annotated(rule, analysis, finder, assertions)
-        elif isinstance(rule.check, SleepInAtomic):
-            result = check_sleepers(rule, analysis, sleeping)
-        elif isinstance(rule.check, BalancedLocks):
-            result = check_balance(rule, analysis)
-        else:
-            result = check_hook(rule, rule.check, analysis, sleeping)
-        findings.extend(result.findings)
-        notices.extend(result.notices)
-        ledger.extend(result.ledger)
-        counts.extend(_count(rule, result.ledger))
-        advance(rule.info.rule_id)
-    if analysis.unsettled:
-        names = ", ".join(sorted(key.split("@", 1)[0] + "()" for key in analysis.unsettled))
-        notices.append(
-            Notice(
-                Severity.NOTE,
-                "not-settled",
-                f"{names}: too many different lock states, some paths were not followed",
+class RuleRun:
+    """Checks rules over one program; over each version of it, if it is a watched one."""
+
+    def __init__(self, program: Program, rules: Sequence[Rule]) -> None:
+        watched: set[str] = set()
+        for rule in rules:
+            if isinstance(rule.check, GuardedData):
+                watched.update(rule.check.unshared.until, rule.check.unshared.after)
+        self._rules = rules
+        self._analysis = Analysis(program, frozenset(watched))
+        self._assertions = AssertionAnalysis(self._analysis)
+
+    def check(self, advance: Callable[[str], None]) -> Checked:
+        """Check every rule. `advance` is told each rule's id when it is done."""
+        findings: list[Finding] = []
+        notices: list[Notice] = []
+        ledger: list[LedgerEntry] = []
+        counts: list[LedgerCount] = []
+        for rule, result in self._results():
+            findings.extend(result.findings)
+            notices.extend(result.notices)
+            ledger.extend(result.ledger)
+            counts.extend(_count(rule, result.ledger))
+            advance(rule.info.rule_id)
+        unsettled = self._analysis.unsettled()
+        if unsettled:
+            names = ", ".join(sorted(key.split("@", 1)[0] + "()" for key in unsettled))
+            notices.append(
+                Notice(
+                    Severity.NOTE,
+                    "not-settled",
+                    f"{names}: too many different lock states, some paths were not followed",
+                )
             )
+        yielding = frozenset(
+            r.info.rule_id for r in self._rules if isinstance(r.check, SleepInAtomic)
         )
-    yielding = frozenset(r.info.rule_id for r in rules if isinstance(r.check, SleepInAtomic))
-    findings = without_duplicates(findings, yielding)
-    findings.sort(key=lambda f: (f.location, f.rule_id, f.message))
-    ledger.sort(key=lambda entry: (entry.location, entry.origin, entry.requirement))
-    return Checked(tuple(findings), tuple(notices), tuple(counts), tuple(ledger))
+        findings = without_duplicates(findings, yielding)
+        findings.sort(key=lambda f: (f.location, f.rule_id, f.message))
+        ledger.sort(key=lambda entry: (entry.location, entry.origin, entry.requirement))
+        return Checked(tuple(findings), tuple(notices), tuple(counts), tuple(ledger))
+
+    def _results(self) -> Iterator[tuple[Rule, RuleResult]]:
+        analysis, assertions = self._analysis, self._assertions
+        assertions.begin()
+        finder = AccessFinder(analysis)
+        sleeping = SleepAnalysis(analysis)
+        order: OrderChecker | None = None
+        for rule in self._rules:
+            if isinstance(rule.check, LockOrder):
+                order = order or OrderChecker(analysis)
+                yield rule, order.check(rule, rule.check)
+            elif isinstance(rule.check, GuardedData):
+                yield rule, check_guarded(rule, rule.check, analysis, finder, assertions)
+            elif isinstance(rule.check, Assertions):
+                yield rule, check_assertions(rule, rule.check, analysis, assertions)
+            elif isinstance(rule.check, AnnotatedData):
+                yield rule, check_annotated(rule, analysis, finder, assertions)
+            elif isinstance(rule.check, SleepInAtomic):
+                yield rule, check_sleepers(rule, analysis, sleeping)
+            elif isinstance(rule.check, BalancedLocks):
+                yield rule, check_balance(rule, analysis)
+            else:
+                yield rule, check_hook(rule, rule.check, analysis, sleeping)
 
 
 def _count(rule: Rule, ledger: Sequence[LedgerEntry]) -> Iterator[LedgerCount]:

@@ -203,7 +203,7 @@ def held_in(
     """`held` of a function with this body, after the declarations `before`."""
     found = analysis(folder, f"{before}\nint f({parameters})\n{{ {body}\nreturn 0; }}\n")
     seen = held(found)
-    assert not found.unsettled
+    assert not found.unsettled()
     return seen
 
 

@@ -32,7 +32,7 @@ def solver(folder: Path, text: str) -> dict[int, set[Lockset]]:
     note(text)
     found = analysis(folder, text)
     seen = held(found)
-    assert not found.unsettled
+    assert not found.unsettled()
     return seen
 
 

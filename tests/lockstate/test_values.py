@@ -65,7 +65,7 @@ def test_what_a_helper_asks_is_recognised(tmp_path: Path) -> None:
         int tells(struct thing *t) { assert_held(&t->rw); return 1; }""",
     )
     helpers = {n for n in ("ask", "twice", "other", "loops", "tells")
-               if found.is_query_helper(found.function(key_of(found.program, n)))}  # fmt: skip
+               if found.is_query_helper(key_of(found.program, n))}  # fmt: skip
 
     assert helpers == {"ask", "twice"}
 

@@ -1,0 +1,385 @@
+"""Answers that are kept while a program changes, as far as nothing that they rest on did.
+
+A query is a function whose answers are remembered by their key. While one is worked out,
+everything that it asks is written down: other queries, and inputs, which are read from the program
+as it is. When the program becomes another one, inputs are read again. What rests on one that has
+changed may be stale. It is looked at again before it is used, and worked out anew only if something
+that it rests on has another answer now; most often that comes out as it was, and all that rests on
+it stays.
+
+That is self-adjusting computation (Acar, Blelloch, Harper, "Adaptive functional programming", POPL
+2002) with the early cut-off of build systems (Mokhov, Mitchell, Peyton Jones, "Build systems à la
+carte", ICFP 2018), as in salsa.
+
+Functions that call each other need more: an answer about one is asked for while it is worked out,
+and what comes of that hangs on where one begins. So they are settled together, always in the same
+order, and count as one; see `Queries.settle`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+Cycle: TypeAlias = tuple[str, ...]  # keys of functions that call each other, sorted
+_MISSING = object()
+_BUSY = object()
+
+
+class Node:
+    """An answer, or an input.
+
+    on: what it rests on, in the order in which that was asked; used_by: the reverse.
+    changed: the version of the program in which it became what it is. checked: the last version in
+        which it was known to be right.
+    stale: whether something that it rests on may have changed since.
+    """
+
+    __slots__ = ("changed", "checked", "key", "of", "on", "stale", "used_by", "value")
+
+    def __init__(self, of: _Refreshing | None, key: Any, value: Any, now: int) -> None:
+        self.of = of
+        self.key = key
+        self.value = value
+        self.on: dict[Node, None] = {}
+        self.used_by: dict[Node, None] = {}
+        self.changed = self.checked = now
+        self.stale = False
+
+    def rest_on(self, found: dict[Node, None]) -> None:
+        """Rest on these from now on, and on nothing else."""
+        for node in self.on:
+            if node not in found:
+                node.used_by.pop(self, None)
+        for node in found:
+            node.used_by[self] = None
+        self.on = found
+
+
+class _Refreshing(Protocol):
+    def refresh(self, node: Node) -> None: ...
+
+    def forget(self, node: Node) -> None: ...
+
+
+class Queries:
+    """All queries about one program.
+
+    tracking: whether what answers rest on is written down; else no version can follow.
+    reading: where that is written down for the answer that is being worked out.
+    """
+
+    __slots__ = ("_cycle", "_inputs", "_queries", "_settling", "cycles", "is_settling", "now",
+                 "provisional", "reading", "settled", "settler", "tracking")  # fmt: skip
+
+    def __init__(self, tracking: bool = False) -> None:
+        self.tracking = tracking
+        self.now = 0
+        self.reading: dict[Node, None] | None = {} if tracking else None
+        self._inputs: list[Inputs[Any, Any]] = []
+        self._queries: list[Query[Any, Any]] = []
+        # Function → those that call each other with it; set by whoever knows the calls.
+        self.cycles: Mapping[str, Cycle] = {}
+        self.settler: Callable[[Cycle], None] | None = None
+        self.settled: Query[Cycle, dict[tuple[int, Any], Any]] = Query(self, self._settle)
+        self.is_settling = False
+        self._settling: tuple[Cycle, dict[tuple[int, Any], Any]] | None = None
+        self._cycle: Inputs[str, Cycle | None] = Inputs(self, lambda key: self.cycles.get(key))
+        self.provisional = 0  # how often something was asked for while it was worked out
+
+    def add_inputs(self, inputs: Inputs[Any, Any]) -> None:
+        """Have inputs read again with each version."""
+        self._inputs.append(inputs)
+
+    def add_query(self, query: Query[Any, Any]) -> None:
+        """Have what nobody needs any more dropped."""
+        self._queries.append(query)
+
+    # -- versions ------------------------------------------------------------------------------
+
+    def next_version(self) -> None:
+        """The program has become another one: read all inputs again."""
+        self.now += 1
+        self.reading = {}
+        changed = [node for inputs in self._inputs for node in inputs.read_again()]
+        self.spoil(changed)
+
+    def spoil(self, changed: Iterable[Node]) -> None:
+        """What rests on some nodes, however far, may be stale."""
+        work = list(changed)
+        while work:
+            for user in work.pop().used_by:
+                if not user.stale:
+                    user.stale = True
+                    work.append(user)
+
+    def sweep(self) -> None:
+        """Forget the answers that went stale and were not asked for again."""
+        for query in self._queries:
+            for node in query.stale():
+                node.rest_on({})
+                query.forget(node)
+        for inputs in self._inputs:
+            inputs.sweep()
+
+    def live(self) -> set[Node]:
+        """All that the answers given at this version rest on."""
+        seen = set(self.reading or ())
+        work = list(seen)
+        while work:
+            for node in work.pop().on:
+                if node not in seen:
+                    seen.add(node)
+                    work.append(node)
+        return seen
+
+    def still_holds(self, node: Node) -> bool:
+        """Whether all that a stale answer rests on has come out as it was."""
+        for used in node.on:
+            if used.stale and used.of is not None:
+                used.of.refresh(used)
+            if used.changed > node.checked:
+                return False
+        node.stale = False
+        node.checked = self.now
+        return True
+
+    @contextmanager
+    def adding_to(self, node: Node) -> Iterator[None]:
+        """Meanwhile, what is asked is written down as what `node` rests on besides."""
+        around, known = self.reading, len(node.on)
+        self.reading = node.on
+        try:
+            yield
+        finally:
+            self.reading = around
+            for added in islice(node.on, known, None):
+                added.used_by[node] = None
+
+    # -- functions that call each other --------------------------------------------------------
+
+    def local(self, key: Any) -> dict[tuple[int, Any], Any] | None:
+        """The answers so far about functions that are being settled, if `key` is about one."""
+        assert self._settling is not None
+        cycle, answers = self._settling
+        return answers if _function(key) in cycle else None
+
+    def cycle_of(self, key: Any) -> Cycle | None:
+        """The functions that are settled together with the one that `key` is about."""
+        return self._cycle(_function(key))
+
+    def _settle(self, cycle: Cycle) -> dict[tuple[int, Any], Any]:
+        assert self.settler is not None
+        with self.settling(cycle, {}) as answers:
+            self.settler(cycle)
+            return answers
+
+    @contextmanager
+    def settling(
+        self, cycle: Cycle, answers: dict[tuple[int, Any], Any]
+    ) -> Iterator[dict[tuple[int, Any], Any]]:
+        """Meanwhile, answers about these functions come from here, and go here."""
+        around, self._settling = self._settling, (cycle, answers)
+        self.is_settling = True
+        try:
+            yield answers
+        finally:
+            self._settling = around
+            self.is_settling = around is not None
+
+
+def _notes(queries: Queries) -> dict[Node, None] | None:
+    return {} if queries.tracking else None
+
+
+def _function(key: Any) -> Any:
+    return key[0] if type(key) is tuple else key
+
+
+class Query(Generic[K, V]):
+    """A function with a memory. `make` works an answer out; it may ask other queries."""
+
+    __slots__ = ("_make", "_nodes", "_queries")
+
+    def __init__(self, queries: Queries, make: Callable[[K], V]) -> None:
+        self._queries = queries
+        self._make = make
+        self._nodes: dict[K, Node] = {}
+        queries.add_query(self)
+
+    def __call__(self, key: K) -> V:
+        """The answer for a key."""
+        node = self._nodes.get(key)
+        if node is None or node.stale:
+            return self._ask(key, node)
+        reading = self._queries.reading
+        if reading is not None:
+            reading[node] = None
+        value: V = node.value
+        return value
+
+    def _ask(self, key: K, node: Node | None) -> V:
+        node = self._renew(key, node)
+        reading = self._queries.reading
+        if reading is not None:
+            reading[node] = None
+        value: V = node.value
+        return value
+
+    def _answer(self, key: K) -> V:
+        return self._make(key)
+
+    def _renew(self, key: K, node: Node | None) -> Node:
+        queries = self._queries
+        if node is not None and queries.still_holds(node):
+            return node
+        around = queries.reading
+        queries.reading = mine = _notes(queries)
+        try:
+            value = self._answer(key)
+        finally:
+            queries.reading = around
+        if node is None:
+            node = self._nodes[key] = Node(self, key, value, queries.now)
+        else:
+            if node.value is not value and node.value != value:
+                node.value = value
+                node.changed = queries.now
+            node.checked = queries.now
+            node.stale = False
+        if mine is not None:
+            node.rest_on(mine)
+        return node
+
+    def refresh(self, node: Node) -> None:
+        """Find out whether a stale answer is still what it was."""
+        if node.stale:
+            self._renew(node.key, node)
+
+    def forget(self, node: Node) -> None:
+        """Drop an answer."""
+        del self._nodes[node.key]
+
+    def stale(self) -> list[Node]:
+        """The answers that may not be right any more."""
+        return [node for node in self._nodes.values() if node.stale]
+
+    def known(self) -> Iterable[Node]:
+        """The answers that are known."""
+        return self._nodes.values()
+
+
+class FunctionQuery(Query[K, V]):
+    """A query about single functions: the key is a function's, or begins with it.
+
+    Where functions call each other, `provisional` is the answer for one that is being worked out.
+    """
+
+    __slots__ = ("_number", "_once", "_provisional")
+
+    def __init__(
+        self, queries: Queries, make: Callable[[K], V], provisional: V | None, once: bool = True
+    ) -> None:
+        """`once`: whether an answer that rests on provisional ones stays as it came out first."""
+        super().__init__(queries, make)
+        self._provisional = provisional
+        self._once = once
+        self._number = id(self)
+
+    def __call__(self, key: K) -> V:
+        """The answer for a key."""
+        queries = self._queries
+        if queries.is_settling:
+            local = queries.local(key)
+            if local is not None:
+                return self._within(local, (self._number, key), key)
+        return super().__call__(key)
+
+    def _answer(self, key: K) -> V:
+        queries = self._queries
+        cycle = queries.cycle_of(key)
+        if cycle is None:
+            return self._make(key)
+        answers = queries.settled(cycle)
+        mine = (self._number, key)
+        if mine in answers:
+            return cast(V, answers[mine])
+        with queries.settling(cycle, dict(answers)) as local:
+            return self._within(local, mine, key)
+
+    def _within(self, local: dict[tuple[int, Any], Any], mine: tuple[int, Any], key: K) -> V:
+        """An answer while the functions of a cycle are settled."""
+        queries = self._queries
+        known = local.get(mine, _MISSING)
+        if known is _BUSY:
+            queries.provisional += 1
+            return cast(V, self._provisional)
+        if known is not _MISSING:
+            return cast(V, known)
+        before = queries.provisional
+        if self._once:
+            local[mine] = _BUSY
+        try:
+            value = self._make(key)
+        except BaseException:
+            local.pop(mine, None)
+            raise
+        if self._once or before == queries.provisional:
+            local[mine] = value
+        return value
+
+
+class Inputs(Generic[K, V]):
+    """Something of the program as it is, by key. `read` must not ask queries."""
+
+    __slots__ = ("_is_same", "_nodes", "_queries", "_read")
+
+    def __init__(
+        self,
+        queries: Queries,
+        read: Callable[[K], V],
+        is_same: Callable[[V, V], bool] | None = None,
+    ) -> None:
+        """`is_same`: whether two versions of an input are alike for all that is asked of them."""
+        self._queries = queries
+        self._read = read
+        self._is_same = is_same
+        self._nodes: dict[K, Node] = {}
+        queries.add_inputs(self)
+
+    def __call__(self, key: K) -> V:
+        """The input for a key."""
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes[key] = Node(None, key, self._read(key), self._queries.now)
+        reading = self._queries.reading
+        if reading is not None:
+            reading[node] = None
+        value: V = node.value
+        return value
+
+    def read_again(self) -> list[Node]:
+        """Read all again; those that have changed."""
+        changed: list[Node] = []
+        now, is_same = self._queries.now, self._is_same
+        for key, node in self._nodes.items():
+            value = self._read(key)
+            if value is node.value:
+                continue
+            same = value == node.value if is_same is None else is_same(value, node.value)
+            node.value = value
+            if not same:
+                node.changed = now
+                changed.append(node)
+        return changed
+
+    def sweep(self) -> None:
+        """Forget what nobody rests on."""
+        unused = [key for key, node in self._nodes.items() if not node.used_by]
+        for key in unused:
+            del self._nodes[key]
