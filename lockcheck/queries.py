@@ -75,7 +75,7 @@ class Queries:
     """
 
     __slots__ = ("_cycle", "_inputs", "_queries", "_settling", "cycles", "is_settling", "now",
-                 "provisional", "reading", "settled", "settler", "tracking")  # fmt: skip
+                 "provisional", "reading", "settled", "settlers", "tracking")  # fmt: skip
 
     def __init__(self, tracking: bool = False) -> None:
         self.tracking = tracking
@@ -85,7 +85,8 @@ class Queries:
         self._queries: list[Query[Any, Any]] = []
         # Function → those that call each other with it; set by whoever knows the calls.
         self.cycles: Mapping[str, Cycle] = {}
-        self.settler: Callable[[Cycle], None] | None = None
+        # What asks all that may be asked of such functions, in a fixed order.
+        self.settlers: list[Callable[[Cycle], None]] = []
         self.settled: Query[Cycle, dict[tuple[int, Any], Any]] = Query(self, self._settle)
         self.is_settling = False
         self._settling: tuple[Cycle, dict[tuple[int, Any], Any]] | None = None
@@ -174,9 +175,9 @@ class Queries:
         return self._cycle(_function(key))
 
     def _settle(self, cycle: Cycle) -> dict[tuple[int, Any], Any]:
-        assert self.settler is not None
         with self.settling(cycle, {}) as answers:
-            self.settler(cycle)
+            for settler in self.settlers:
+                settler(cycle)
             return answers
 
     @contextmanager

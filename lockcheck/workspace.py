@@ -76,6 +76,7 @@ class Workspace:
         self._units = Units(config, self.commands, self._models)
         self.program: Program | None = None  # of the last report, for questions about it
         self._once = once
+        self._watched: WatchedProgram | None = None
         self._run: RuleRun | None = None
 
     def report(self, overlay: Contents | None = None, progress: Progress | None = None) -> Report:
@@ -94,14 +95,14 @@ class Workspace:
         notices.extend(read.notices)
         constants = {k: v for unit in read.units for k, v in unit.constants.items()}
         progress.begin("rules", len(self.rules))
-        # The facts are acyclic and live to the end: scanning them for garbage is wasted time.
-        gc.collect()
+        # What is kept lives long, and is not worth scanning for garbage.
         gc.disable()
         try:
             checked = self._run_on(read.units, constants).check(progress.advance)
-            if isinstance(self.program, WatchedProgram):
-                self.program.queries.sweep()
+            if self._watched is not None:
+                self._watched.queries.sweep()
         finally:
+            gc.freeze()
             gc.enable()
         progress.end()
         notices.extend(checked.notices)
@@ -125,13 +126,14 @@ class Workspace:
     def _run_on(self, units: list[UnitFacts], constants: dict[str, int]) -> RuleRun:
         """The run of all rules that knows most of the program that these units make up."""
         models = self._models.with_constants(constants)
-        known = self.program
-        if isinstance(known, WatchedProgram) and known.models == models and self._run is not None:
-            known.become(Program(units, models, known.latest))
+        watched = self._watched
+        if watched is not None and watched.models == models and self._run is not None:
+            self.program = Program(units, models, watched.latest)
+            watched.become(self.program)
             return self._run
-        program = Program(units, models)
-        self.program = program if self._once else WatchedProgram(program)
-        self._run = RuleRun(self.program, self.rules)
+        self.program = Program(units, models)
+        self._watched = None if self._once else WatchedProgram(self.program)
+        self._run = RuleRun(self._watched or self.program, self.rules)
         return self._run
 
 

@@ -102,6 +102,11 @@ class Program:
         )
         self.queries.cycles = self.effects.cycles
 
+    @property
+    def latest(self) -> Program:
+        """Itself; of a program that becomes another one, the version that it is now."""
+        return self
+
     def model(self, key: str) -> FunctionModel | None:
         """The model of a function, by its C name."""
         return self.models.functions.get(key.split("@", 1)[0])

@@ -7,19 +7,21 @@ lockdep sees it, too: Documentation/locking/lockdep-design.rst; include/linux/wo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from lockcheck.callgraph.program import Program
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
-from lockcheck.lockstate.callview import CallView
+from lockcheck.lockstate.callview import CallView, Views
 from lockcheck.lockstate.doubts import MAX_TARGETS
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.summary import Condition
 from lockcheck.lockstate.terms import is_entry_term, lock_class, strip_lock
 from lockcheck.models.loader import WRITE, FunctionModel
 from lockcheck.models.ordering import Ordering
+from lockcheck.queries import Cycle, FunctionQuery, Inputs
 
 GRACE = "grace"  # mode: waits for all readers, and holds nothing
 NO_SUBCLASS, ANY_SUBCLASS = 0, -1
@@ -64,31 +66,29 @@ class LockWay(NamedTuple):
     last: bool
 
 
-Observer = Callable[[str, At, LockWay], None]
+class Taking(NamedTuple):
+    """What one function takes.
+
+    ways: shortest first. nested: its state at a call, and the way of what is taken there while
+        something is held, in the function's own terms, which need not be entry terms.
+    """
+
+    ways: tuple[LockWay, ...]
+    nested: tuple[tuple[At, LockWay], ...]
 
 
-class LockWays:
-    """Answers which locks functions take. Computed on demand, once each."""
+class LockReach:
+    """From which functions of a program calls lead to locks, whatever the arguments.
 
-    def __init__(self, analysis: Analysis, observe: Observer) -> None:
-        """`observe` is told of every lock taken while others are held.
+    runners: member or variable that is an object such as a work → the functions that it runs.
+    """
 
-        It gets the function that holds them, its state at the call, and the way in that
-        function's own terms, which need not be entry terms.
-        """
-        self._analysis = analysis
-        self._program = analysis.program
-        self._observe = observe
-        self._order = analysis.program.models.order
-        self._lock_records = analysis.program.models.lock_records
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._order = program.models.order
         self._silent = self._find_silent()
-        self._runners = self._find_runners()
+        self.runners = self._find_runners()
         self.candidates = self._reach_locks()
-        self._ways: dict[str, tuple[LockWay, ...]] = {}
-        self._in_progress: set[str] = set()
-        self._views: dict[int, CallView] = {}  # by the identity of states that the analysis keeps
-
-    # -- the program ---------------------------------------------------------------------------
 
     def _ordering(self, key: str) -> Ordering:
         return self._order.functions.get(key.split("@", 1)[0], _NO_ORDERING)
@@ -98,7 +98,7 @@ class LockWays:
         off = set(self._order.off)
         return frozenset(
             key
-            for key, function in self._program.functions.items()
+            for key, function in self.program.functions.items()
             if any(fnmatchcase(function.name, pattern) for pattern in self._order.not_below)
             or any(
                 event[0] == "S" and event[2][0] == "f" and event[2][2] in off
@@ -108,15 +108,14 @@ class LockWays:
         )
 
     def _find_runners(self) -> dict[str, frozenset[str]]:
-        """Member or variable that is an object such as a work → the functions that it runs."""
         found: dict[str, set[str]] = {}
-        for function in self._program.functions.values():
+        for function in self.program.functions.values():
             for events, _ in function.blocks:
                 for event in events:
                     for place, value in self._settings(event):
                         if value[0] == "fn":
                             found.setdefault(place, set()).add(value[1])
-        for address, value in self._program.initialisers:
+        for address, value in self.program.initialisers:
             if address[0] == "f" and address[2] in self._order.runs_through and value[0] == "fn":
                 member = _member(address[1])
                 if member is not None:
@@ -135,53 +134,81 @@ class LockWays:
                 if place is not None:
                     yield place, event[4][sets[1]]
 
-    def _takes(self, key: str) -> bool:
+    def takes(self, key: str) -> bool:
         """Whether a primitive takes a lock, or waits for one."""
         ordering = self._ordering(key)
         if ordering.attempt:
             return False
         if ordering.waits_for or ordering.runs is not None:
             return True
-        model = self._program.model(key)
+        model = self.program.model(key)
         return model is not None and any(not effect.section for effect in model.acquires)
 
     def _reach_locks(self) -> frozenset[str]:
-        """Functions from which calls lead to a lock, whatever the arguments."""
-        work = [name for name in self._program.callers if self._takes(name)]
+        work = [name for name in self.program.callers if self.takes(name)]
         seen: set[str] = set()
         while work:
-            for site in self._program.callers.get(work.pop(), ()):
+            for site in self.program.callers.get(work.pop(), ()):
                 caller = site.caller
                 if (
                     caller not in seen
                     and caller not in self._silent
-                    and self._program.model(caller) is None
+                    and self.program.model(caller) is None
                     and not self._ordering(caller).attempt
                 ):
                     seen.add(caller)
                     work.append(caller)
         return frozenset(seen)
 
-    # -- ways ----------------------------------------------------------------------------------
+
+class LockWays:
+    """Answers which locks functions take. Computed on demand, once each.
+
+    taking: function → what it takes.
+    UNSOUND: recursion is not followed: what a function takes when it is entered again, it takes the
+    first time.
+    """
+
+    def __init__(self, analysis: Analysis) -> None:
+        self._analysis = analysis
+        self._program = analysis.program
+        self._order = analysis.program.models.order
+        self._lock_records = analysis.program.models.lock_records
+        self._reach = LockReach(self._program.latest)
+        queries = analysis.queries
+        self._is_candidate: Inputs[str, bool] = Inputs(
+            queries, lambda key: key in self.reach.candidates
+        )
+        self._takes: Inputs[str, bool] = Inputs(queries, lambda key: self.reach.takes(key))
+        self._runs: Inputs[str, frozenset[str]] = Inputs(
+            queries, lambda place: self.reach.runners.get(place, frozenset())
+        )
+        self.taking = FunctionQuery(queries, self._collect, _NOTHING)
+        queries.settlers.append(self._settle)
+        self._views = Views(analysis)
+
+    @property
+    def reach(self) -> LockReach:
+        """What is known of the program as a whole."""
+        if self._reach.program is not self._program.latest:
+            self._reach = LockReach(self._program.latest)
+        return self._reach
+
+    def _settle(self, cycle: Cycle) -> None:
+        for key in cycle:
+            self.taking(key)
+
+    def _ordering(self, key: str) -> Ordering:
+        return self._order.functions.get(key.split("@", 1)[0], _NO_ORDERING)
 
     def ways(self, key: str) -> tuple[LockWay, ...]:
-        """The ways in which a function takes locks, shortest first.
+        """The ways in which a function takes locks, shortest first."""
+        return self.taking(key).ways
 
-        UNSOUND: recursion is not followed: what a function takes when it is entered again, it takes
-        the first time.
-        """
-        known = self._ways.get(key)
-        if known is not None:
-            return known
-        if key not in self.candidates or key in self._in_progress:
-            return ()
-        self._in_progress.add(key)
-        found = self._collect(key)
-        self._in_progress.discard(key)
-        self._ways[key] = found
-        return found
-
-    def _collect(self, key: str) -> tuple[LockWay, ...]:
+    def _collect(self, key: str) -> Taking:
+        if not self._is_candidate(key):
+            return _NOTHING
+        nested: list[tuple[At, LockWay]] = []
         best: dict[tuple[Expr, str, int], list[LockWay]] = {}
         asks_for_last = any(
             self._ordering(target).last
@@ -191,7 +218,7 @@ class LockWays:
         for number, call in sorted(self._program.calls[key].items()):
             if len(call.targets) > MAX_TARGETS:
                 continue  # UNSOUND: see lockstate.doubts.unsure_whom
-            targets = [t for t in call.targets if t in self.candidates or self._takes(t)]
+            targets = [t for t in call.targets if self._is_candidate(t) or self._takes(t)]
             if not targets:
                 continue
             sure = len(call.targets) == 1 and self._analysis.is_certain(key, number)
@@ -203,23 +230,23 @@ class LockWays:
                             last = way.last or asks_for_last
                             way = way._replace(maybes=way.maybes + 1, last=last)
                         if holding:
-                            self._observe(key, at, way)
+                            nested.append((at, way))
                         _keep(best, self._at_entry(way, at))
         ways = [way for same in best.values() for way in same]
         ways.sort(key=lambda way: (way.length, len(way.guard), way.loc, repr(way.lock)))
-        return tuple(ways[:MAX_WAYS])
+        return Taking(tuple(ways[:MAX_WAYS]), tuple(nested))
 
     def taken_at(self, key: str, number: int) -> Iterator[LockWay]:
         """What a call takes, in its caller's terms."""
         for at in self._analysis.states_at(key, number):
             for target in self._program.calls[key][number].targets:
-                if target in self.candidates or self._takes(target):
+                if self._is_candidate(target) or self._takes(target):
                     yield from self._at_call(key, number, target, at)
 
     def _at_call(self, key: str, number: int, target: str, at: At) -> Iterator[LockWay]:
         """What a call takes, in the caller's own terms."""
         call = self._program.calls[key][number]
-        view = self._view(at)
+        view = self._views.at(key, at)
         guard: tuple[Condition, ...] = view.guard
         if call.slot is not None:
             through = view.through(target)
@@ -288,7 +315,7 @@ class LockWays:
         if runs.inside:
             thing = at.state.evaluate(("f", thing, runs.inside))
         place = _member(thing)
-        keys = self._runners.get(place or "", frozenset())
+        keys = self._runs(place or "")
         if len(keys) > MAX_RUNNERS:
             return
         for key in sorted(keys):
@@ -359,12 +386,8 @@ class LockWays:
             return self._program.models.aliases.get(term[1], term)
         return term
 
-    def _view(self, at: At) -> CallView:
-        view = self._views.get(id(at))
-        if view is None:
-            view = CallView(self._analysis, at)
-            self._views[id(at)] = view
-        return view
+
+_NOTHING = Taking((), ())
 
 
 def exclusive_classes(at: At) -> frozenset[str]:

@@ -57,7 +57,7 @@ class Analysis:
         """`watched`: names of functions whose calls leave a mark in the state."""
         self.program = program
         queries = self.queries = program.queries
-        queries.settler = self._settle
+        queries.settlers.append(self._settle)
         # A function that is being summarised already (recursion) counts as doing nothing.
         # UNSOUND: recursion through a function with a net effect on locks.
         self.summary = FunctionQuery(queries, self._summarise_if_any, NO_SUMMARY)

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from lockcheck.callgraph.program import CallSite
+from lockcheck.callgraph.program import CallSite, Program
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
-from lockcheck.lockstate.callview import CallView
+from lockcheck.lockstate.callview import CallView, Views
 from lockcheck.lockstate.doubts import UNSETTLED
 from lockcheck.lockstate.entries import Entries
 from lockcheck.lockstate.feasible import MAX_GUARD_LEVELS, Feasibility
@@ -31,6 +31,7 @@ from lockcheck.lockstate.sleeping import (
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.summary import Condition
 from lockcheck.lockstate.verdicts import Edge
+from lockcheck.queries import Inputs, Query
 
 MAX_SLEEP_MAYBES = 2  # functions on a way that go on under conditions only
 MAX_SLEEPING_TARGETS = 3  # functions that a pointer may lead to before it says little about each
@@ -80,35 +81,45 @@ class AtomicCalls:
         self._sleeping = sleeping
         self._entries = Entries(analysis.program, trusting=False)
         self._sections = frozenset(atomic_sections(analysis.program.models))
-        self._views: dict[int, CallView] = {}
+        self._views = Views(analysis)
         self._feasible = Feasibility(analysis, self._view)
-        self._entering = self._reach_entering()
+        self._known_reach: tuple[Program, frozenset[str]] | None = None
+        self._may_enter: Inputs[str, bool] = Inputs(
+            analysis.queries, lambda key: key in self._entering()
+        )
+        self._places = Query(analysis.queries, self._find_in)
 
     def find(self) -> Iterator[Place]:
         """All places, by function and call; one for each call, the surest way to sleep there."""
         for key in sorted(self._program.functions):
-            if self._program.model(key) is not None:
-                continue
-            numbers = [
-                number
-                for number, call in sorted(self._program.calls[key].items())
-                if any(map(self._sleeping.may_sleep, call.targets))
-            ]
-            if not numbers:
-                continue
-            door = self._entries.enters(key, self._sections)
-            if door is None and not self._enters(key):
-                continue
-            for number in numbers:
-                place = self._place(key, number, door)
-                if place is not None:
-                    yield place
+            yield from self._places(key)
+
+    def _find_in(self, key: str) -> tuple[Place, ...]:
+        if self._program.model(key) is not None:
+            return ()
+        numbers = [
+            number
+            for number, call in sorted(self._program.calls[key].items())
+            if any(map(self._sleeping.may_sleep, call.targets))
+        ]
+        if not numbers:
+            return ()
+        door = self._entries.enters(key, self._sections)
+        if door is None and not self._enters(key):
+            return ()
+        found = (self._place(key, number, door) for number in numbers)
+        return tuple(place for place in found if place is not None)
 
     # -- where it is atomic --------------------------------------------------------------------
 
-    def _reach_entering(self) -> frozenset[str]:
+    def _entering(self) -> frozenset[str]:
         """Functions from which calls lead to a primitive that enters an atomic section."""
-        program = self._program
+        program = self._program.latest
+        if self._known_reach is None or self._known_reach[0] is not program:
+            self._known_reach = program, self._reach_entering(program)
+        return self._known_reach[1]
+
+    def _reach_entering(self, program: Program) -> frozenset[str]:
         work = [
             name
             for name in program.callers
@@ -127,7 +138,7 @@ class AtomicCalls:
         """Whether a function may enter an atomic section, itself or by a helper."""
         for call in self._program.calls[key].values():
             for target in call.targets:
-                if target not in self._entering:
+                if not self._may_enter(target):
                     continue
                 if self._program.model(target) is not None:
                     return True
@@ -281,11 +292,7 @@ class AtomicCalls:
         return None
 
     def _view(self, site: CallSite | Edge, at: At) -> CallView:
-        view = self._views.get(id(at))
-        if view is None:
-            view = CallView(self._analysis, at)
-            self._views[id(at)] = view
-        return view
+        return self._views.at(site.caller, at)
 
 
 def _rank(place: Place) -> tuple[object, ...]:

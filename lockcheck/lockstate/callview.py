@@ -44,12 +44,14 @@ class CallView:
     offered: tuple[tuple[Expr, str], ...]
     opaque: bool
 
-    def __init__(self, analysis: Analysis, at: At) -> None:
+    def __init__(self, analysis: Analysis, at: At, kept: bool = False) -> None:
+        """`kept`: whether several queries may look at it: then it notes itself what it rests on."""
         self._analysis = analysis
         self._records = analysis.program.models.lock_records
         self._at = at
         self._queries = analysis.queries
-        self._node = Node(self, None, None, self._queries.now)
+        kept = kept and self._queries.tracking
+        self._node = Node(self, None, None, self._queries.now) if kept else None
         self._look()
 
     def _look(self) -> None:
@@ -69,10 +71,11 @@ class CallView:
 
     def noted(self) -> CallView:
         """The view as it is now, for the query that looks at it."""
-        if self._node.stale:
-            self.refresh(self._node)
-        if self._queries.reading is not None:
-            self._queries.reading[self._node] = None
+        if self._node is not None:
+            if self._node.stale:
+                self.refresh(self._node)
+            if self._queries.reading is not None:
+                self._queries.reading[self._node] = None
         return self
 
     def refresh(self, node: Node) -> None:
@@ -94,7 +97,7 @@ class CallView:
 
     def _noting(self, find: Callable[[K], V], key: K) -> V:
         """An answer that is kept here: what it rests on, the view rests on."""
-        if not self._queries.tracking:
+        if self._node is None:
             return find(key)
         with self._queries.adding_to(self._node):
             return find(key)
@@ -224,7 +227,7 @@ class Views:
         views = self._analysis.solved(key).views
         view = views.get(id(at))
         if view is None:
-            view = views[id(at)] = CallView(self._analysis, at)
+            view = views[id(at)] = CallView(self._analysis, at, kept=True)
         assert isinstance(view, CallView)
         return view.noted()
 

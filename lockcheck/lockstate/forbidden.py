@@ -21,11 +21,8 @@ class ForbiddenAnalysis(SleepAnalysis):
         self._records = analysis.program.models.lock_records
         super().__init__(analysis)
 
-    def _ends(self) -> list[str]:
-        return [name for name in self._program.callers if self._is_end(name)]
-
     def _is_end(self, name: str) -> bool:
-        model = self._program.model(name)
+        model = self._program.models.functions.get(name.split("@", 1)[0])
         takes = bool(self._locks) and model is not None and bool(model.acquires)
         return takes or name.split("@", 1)[0] in self._calls
 

@@ -24,6 +24,7 @@ from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.state import State
 from lockcheck.lockstate.terms import FOUND, is_entry_term, root, surely_different
 from lockcheck.models.loader import READ
+from lockcheck.queries import Query
 
 MAX_EDGES = 24  # edges kept for one pair of classes
 
@@ -70,6 +71,14 @@ class OrderEdge(NamedTuple):
 Pair = tuple[LockClass, LockClass]
 
 
+class _Edges(NamedTuple):
+    """What one function adds."""
+
+    edges: dict[Pair, list[OrderEdge]]
+    again: list[OrderEdge]
+    uncertain: list[OrderEdge]
+
+
 class Orders:
     """All order edges of one program.
 
@@ -80,19 +89,36 @@ class Orders:
     def __init__(self, analysis: Analysis) -> None:
         self._analysis = analysis
         self._program = analysis.program
+        queries = analysis.queries
+        self._in_cycles = Query(queries, self._cyclic)
+        self._subclass = Query(queries, self._taken_with)
+        self._edges_in = Query(queries, self._find_edges)
+        self._ways = LockWays(analysis)
+        self.begin()
+
+    def begin(self) -> None:
+        """Take all in, again if the program has become another one."""
         self.edges: dict[Pair, list[OrderEdge]] = {}
         self.again: list[OrderEdge] = []
         self.uncertain: list[OrderEdge] = []
-        self._cyclic: dict[str, frozenset[int]] = {}
-        self._subclasses: dict[tuple[str, int, str], int] = {}
-        self._ways = LockWays(analysis, self._observe)
-        for key in sorted(self._ways.candidates):
-            self._ways.ways(key)
+        for key in sorted(self._ways.reach.candidates):
+            found = self._edges_in(key)
+            self.again.extend(found.again)
+            self.uncertain.extend(found.uncertain)
+            for pair, edges in found.edges.items():
+                known = self.edges.setdefault(pair, [])
+                known.extend(edges[: MAX_EDGES - len(known)])
         self.reclassed = self._find_reclassed()
 
     # -- edges ---------------------------------------------------------------------------------
 
-    def _observe(self, key: str, at: At, way: LockWay) -> None:
+    def _find_edges(self, key: str) -> _Edges:
+        found = _Edges({}, [], [])
+        for at, way in self._ways.taking(key).nested:
+            self._observe(key, at, way, found)
+        return found
+
+    def _observe(self, key: str, at: At, way: LockWay, found: _Edges) -> None:
         state = at.state
         inner_name = class_name(way.lock)
         if way.lock in state.held and way.lock[0] != "class" and way.mode != GRACE:
@@ -112,16 +138,16 @@ class Orders:
                     continue
                 edge = self._edge(key, at, lock, way)
                 if lock[0] == "section" or self._is_one_instance(key, state, lock):
-                    _add(self.again, edge)
+                    _add(found.again, edge)
                 else:
-                    _add(self.uncertain, edge)
+                    _add(found.uncertain, edge)
                 continue
             if inner_name is None or lock[0] == "section" or way.lock[0] == "section":
                 continue
             if class_name(lock) is None:
                 continue
             edge = self._edge(key, at, lock, way)
-            _add(self.edges.setdefault((edge.outer, edge.inner), []), edge)
+            _add(found.edges.setdefault((edge.outer, edge.inner), []), edge)
 
     def _is_doubtful(self, lock: Expr, state: State) -> bool:
         if not state.unsure:
@@ -139,27 +165,25 @@ class Orders:
             term[0] not in ("class", "section") and self._analysis.is_unshared(key, state, term)
             for term in (lock, way.lock)
         )
-        outer = LockClass(name, self._subclass(key, held.loc, name))
+        outer = LockClass(name, self._subclass((key, held.loc, name)))
         return OrderEdge(
             key, lock, held.mode, held.loc, outer, inner, way, gates, unshared, _is_odd(way)
         )
 
-    def _subclass(self, key: str, loc: int, name: str) -> int:
-        """The subclass with which the call at `loc` takes a lock of a class."""
-        known = self._subclasses.get((key, loc, name))
-        if known is None:
-            known = NO_SUBCLASS
-            for number, call in self._program.calls[key].items():
-                if call.event[1] != loc:
-                    continue
-                found = {
-                    way.subclass
-                    for way in self._ways.taken_at(key, number)
-                    if class_name(way.lock) == name
-                }
-                known = found.pop() if len(found) == 1 else ANY_SUBCLASS if found else NO_SUBCLASS
-            self._subclasses[key, loc, name] = known
-        return known
+    def _taken_with(self, taken: tuple[str, int, str]) -> int:
+        """The subclass with which the call at a place takes a lock of a class."""
+        key, loc, name = taken
+        subclass = NO_SUBCLASS
+        for number, call in self._program.calls[key].items():
+            if call.event[1] != loc:
+                continue
+            found = {
+                way.subclass
+                for way in self._ways.taken_at(key, number)
+                if class_name(way.lock) == name
+            }
+            subclass = found.pop() if len(found) == 1 else ANY_SUBCLASS if found else NO_SUBCLASS
+        return subclass
 
     # -- instances -----------------------------------------------------------------------------
 
@@ -176,21 +200,18 @@ class Orders:
         if part == UNKNOWN or part[0] in ("class", "ite") or part[:2] == ("ap", FOUND):
             return False
         if part[0] == "phi":
-            return part[1] not in self._in_cycles(function)
+            return part[1] not in self._in_cycles(function.key)
         if part[0] == "c":
             return all(
-                block not in self._in_cycles(function)
+                block not in self._in_cycles(function.key)
                 for block, (events, _) in enumerate(function.blocks)
                 if any(event[0] == "C" and event[2] == part[1] for event in events)
             )
         return True
 
-    def _in_cycles(self, function: Function) -> frozenset[int]:
-        known = self._cyclic.get(function.key)
-        if known is None:
-            known = frozenset(_cyclic_blocks(function)) if function.loops else frozenset()
-            self._cyclic[function.key] = known
-        return known
+    def _cyclic(self, key: str) -> frozenset[int]:
+        function = self._program.functions[key]
+        return frozenset(_cyclic_blocks(function)) if function.loops else frozenset()
 
     # -- classes -------------------------------------------------------------------------------
 

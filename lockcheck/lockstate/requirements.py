@@ -443,6 +443,22 @@ class Checker:
 _INFEASIBLE = Judgement(Verdict.INFEASIBLE)
 
 
+class Checkers:
+    """Trusting checkers of one analysis, by what their rules say; each remembers its answers."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self.analysis = analysis
+        self._known: dict[tuple[Unshared, bool], Checker] = {}
+
+    def get(self, unshared: Unshared, believing: bool) -> Checker:
+        """The checker for what a rule says; see Checker."""
+        known = self._known.get((unshared, believing))
+        if known is None:
+            known = Checker(self.analysis, unshared, believing=believing)
+            self._known[unshared, believing] = known
+        return known
+
+
 class _Seen:
     """Contexts that were asked, so that none is asked that one under a weaker guard covers."""
 

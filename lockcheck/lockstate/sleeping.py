@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-import networkx
-
+from lockcheck.callgraph.components import components
+from lockcheck.callgraph.program import Program
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.context_tests import ContextTests
@@ -16,6 +16,7 @@ from lockcheck.lockstate.state import State
 from lockcheck.lockstate.summary import Condition
 from lockcheck.lockstate.terms import substitute
 from lockcheck.models.loader import FunctionModel, Models
+from lockcheck.queries import Inputs, Query
 
 MAX_WAYS = 4  # different guards kept for one function
 ATOMIC = "atomic context"  # the section, as models name it
@@ -57,77 +58,119 @@ class SleepWay(NamedTuple):
     by_context: bool = False
 
 
+_Ways = dict[str, tuple[SleepWay, ...]]
+
+
+class SleepReach:
+    """From which functions of a program calls lead to sleep, whatever the arguments.
+
+    circles: for each of them those that call each other in a circle with it, callees first.
+    """
+
+    def __init__(self, program: Program, is_end: Callable[[str], bool]) -> None:
+        """`is_end`: whether a function is a primitive that sleeps."""
+        self.program = program
+        self.candidates = self._reach_sleepers(is_end)
+        self.circles = self._find_circles()
+
+    def _reach_sleepers(self, is_end: Callable[[str], bool]) -> frozenset[str]:
+        work = [name for name in self.program.callers if is_end(name)]
+        seen: set[str] = set()
+        while work:
+            for site in self.program.callers.get(work.pop(), ()):
+                if site.caller not in seen and self.program.model(site.caller) is None:
+                    seen.add(site.caller)
+                    work.append(site.caller)
+        return frozenset(seen)
+
+    def _find_circles(self) -> dict[str, tuple[str, ...]]:
+        graph = {
+            key: [
+                target
+                for call in self.program.calls[key].values()
+                for target in call.targets
+                if target in self.candidates
+            ]
+            for key in sorted(self.candidates)
+        }
+        found: dict[str, tuple[str, ...]] = {}
+        for component in components(graph):
+            members = tuple(_callees_first(graph, component))
+            for member in members:
+                found[member] = members
+        return found
+
+
+def _callees_first(graph: Mapping[str, list[str]], component: list[str]) -> Iterator[str]:
+    """The nodes of a component in postorder, from the first by name."""
+    inside = set(component)
+    seen = {min(component)}
+    path = [(min(component), iter(graph[min(component)]))]
+    while path:
+        node, rest = path[-1]
+        for child in rest:
+            if child in inside and child not in seen:
+                seen.add(child)
+                path.append((child, iter(graph[child])))
+                break
+        else:
+            path.pop()
+            yield node
+
+
 class SleepAnalysis:
     """Answers whether functions may sleep. Computed on demand, once each."""
 
     def __init__(self, analysis: Analysis) -> None:
         self._analysis = analysis
         self._program = analysis.program
-        self._candidates = self._reach_sleepers()
-        self._ways: dict[str, tuple[SleepWay, ...]] = {}
+        self._reach = SleepReach(self._program.latest, self._is_end)
+        queries = analysis.queries
+        self._circle: Inputs[str, tuple[str, ...]] = Inputs(
+            queries, lambda key: self._latest_reach().circles.get(key, ())
+        )
+        self._in_circle = Query(queries, self._find_in_circle)
+        self._turning: list[_Ways] = []  # what is known so far in circles that are looked at
         self._atomic = frozenset(atomic_sections(self._program.models))
         self._context_tests = ContextTests(self._program.models.context_variables)
         constants = self._program.models.constants
         self._masks = frozenset(("k", value) for value in constants.values())
-        self._recursion = self._find_recursion()
 
-    def _ends(self) -> list[str]:
-        """The primitives that are looked for."""
-        return [
-            name
-            for name in self._program.callers
-            if (model := self._program.model(name)) is not None and model.sleeps is not None
-        ]
+    def _is_end(self, name: str) -> bool:
+        """Whether a function is a primitive that is looked for."""
+        model = self._program.models.functions.get(name.split("@", 1)[0])
+        return model is not None and model.sleeps is not None
 
-    def _reach_sleepers(self) -> frozenset[str]:
-        """Functions from which calls lead to a sleeping primitive, whatever the arguments."""
-        work = self._ends()
-        seen: set[str] = set()
-        while work:
-            for site in self._program.callers.get(work.pop(), ()):
-                if site.caller not in seen and self._program.model(site.caller) is None:
-                    seen.add(site.caller)
-                    work.append(site.caller)
-        return frozenset(seen)
-
-    def _find_recursion(self) -> dict[str, tuple[str, ...]]:
-        """For each candidate those that call each other in a circle with it, callees first."""
-        graph = networkx.DiGraph()
-        graph.add_nodes_from(sorted(self._candidates))
-        for key in sorted(self._candidates):
-            graph.add_edges_from(
-                (key, target) for target in self._callees(key) if target in self._candidates
-            )
-        found: dict[str, tuple[str, ...]] = {}
-        for component in networkx.strongly_connected_components(graph):
-            members = tuple(sorted(component))
-            if len(members) > 1:
-                inner = graph.subgraph(members)
-                members = tuple(networkx.dfs_postorder_nodes(inner, members[0]))
-            for member in members:
-                found[member] = members
-        return found
+    def _latest_reach(self) -> SleepReach:
+        if self._reach.program is not self._program.latest:
+            self._reach = SleepReach(self._program.latest, self._is_end)
+        return self._reach
 
     def ways(self, key: str) -> tuple[SleepWay, ...]:
         """The ways in which a function may sleep, shortest first."""
-        known = self._ways.get(key)
-        if known is not None:
-            return known
-        if key not in self._candidates:
-            return ()
-        members = self._recursion[key]
-        for member in members:
-            self._ways[member] = ()
-        for _ in range(MAX_TURNS if len(members) > 1 or key in self._callees(key) else 1):
-            changed = False
-            for member in members:
-                known = self._ways[member]
-                found = _shortest(self._collect(member))
-                changed = changed or known != found
-                self._ways[member] = found
-            if not changed:
-                break
-        return self._ways[key]
+        for known in self._turning:
+            if key in known:
+                return known[key]
+        members = self._circle(key)
+        return self._in_circle(members)[key] if members else ()
+
+    def _find_in_circle(self, members: tuple[str, ...]) -> _Ways:
+        """The ways of functions that call each other, or of one alone."""
+        ways: _Ways = dict.fromkeys(members, ())
+        self._turning.append(ways)
+        try:
+            turns = len(members) > 1 or members[0] in self._callees(members[0])
+            for _ in range(MAX_TURNS if turns else 1):
+                changed = False
+                for member in members:
+                    found = _shortest(self._collect(member))
+                    changed = changed or ways[member] != found
+                    ways[member] = found
+                if not changed:
+                    break
+        finally:
+            self._turning.pop()
+        return ways
 
     def _callees(self, key: str) -> Iterator[str]:
         for call in self._program.calls[key].values():
@@ -146,7 +189,7 @@ class SleepAnalysis:
         model = self._program.model(key)
         if model is not None:
             return model.sleeps is not None
-        return key in self._candidates
+        return bool(self._circle(key))
 
     def guards_from(
         self, way: SleepWay, path: tuple[tuple[str, int], ...]

@@ -10,6 +10,7 @@ from lockcheck.facts.ir import NULL, Event, Expr
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.terms import root
+from lockcheck.queries import Query
 from lockcheck.rules.pattern import BoundPattern
 
 MAX_HELPERS = 6  # depth of helpers that a datum's address is followed through
@@ -61,24 +62,33 @@ class AccessFinder:
         self._analysis = analysis
         self._program = analysis.program
         self._users: dict[str, set[str]] | None = None
+        self._named_by = Query(analysis.queries, self._fields_named)
         self._parameters: dict[tuple[str, int], tuple[_ParameterAccess, ...]] = {}
+
+    def begin(self) -> None:
+        """The program has become another one."""
+        self._users = None
+        self._parameters = {}
 
     def field_users(self) -> dict[str, set[str]]:
         """Field → keys of the functions whose code names it."""
         if self._users is None:
             users: dict[str, set[str]] = defaultdict(set)
-            for key, function in self._program.functions.items():
-                named: set[str] = set()
-                for events, terminator in function.blocks:
-                    for event in events:
-                        for part in event[2:]:
-                            _collect_fields(part, named)
-                    if terminator[0] == "ret":
-                        _collect_fields(terminator[1], named)
-                for name in named:
+            for key in self._program.functions:
+                for name in self._named_by(key):
                     users[name].add(key)
             self._users = users
         return self._users
+
+    def _fields_named(self, key: str) -> frozenset[str]:
+        named: set[str] = set()
+        for events, terminator in self._program.functions[key].blocks:
+            for event in events:
+                for part in event[2:]:
+                    _collect_fields(part, named)
+            if terminator[0] == "ret":
+                _collect_fields(terminator[1], named)
+        return frozenset(named)
 
     def find(self, patterns: Iterable[BoundPattern]) -> list[Access]:
         """All accesses to the data, in a fixed order."""

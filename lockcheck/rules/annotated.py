@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lockcheck.errors import Notice, Severity
 from lockcheck.findings.model import Finding, LedgerEntry
-from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.requirements import Checkers
 from lockcheck.models.loader import READ, WRITE
 from lockcheck.rules.accesses import AccessFinder
 from lockcheck.rules.assertions import AssertionAnalysis
@@ -16,19 +16,19 @@ _OBJECT = "object"
 
 
 def check_annotated(
-    rule: Rule, analysis: Analysis, finder: AccessFinder, assertions: AssertionAnalysis
+    rule: Rule, checkers: Checkers, finder: AccessFinder, assertions: AssertionAnalysis
 ) -> RuleResult:
     """Check every member of the program that names its lock."""
     findings: list[Finding] = []
     notices: list[Notice] = []
     ledger: list[LedgerEntry] = []
-    for (record, member), lock in sorted(analysis.program.guarded.items()):
+    for (record, member), lock in sorted(checkers.analysis.program.guarded.items()):
         check = _data(record, member, lock)
         if check is None:
             message = f"the lock of struct {record}.{member} was not understood: {lock}"
             notices.append(Notice(Severity.NOTE, "guard-not-understood", message))
             continue
-        result = check_guarded(rule, check, analysis, finder, assertions)
+        result = check_guarded(rule, check, checkers, finder, assertions)
         findings.extend(result.findings)
         notices.extend(result.notices)
         ledger.extend(result.ledger)

@@ -10,6 +10,8 @@ from lockcheck.callgraph.program import Program
 from lockcheck.errors import Notice, Severity
 from lockcheck.findings.model import Finding, LedgerCount, LedgerEntry, Outcome
 from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.atomic import AtomicCalls
+from lockcheck.lockstate.requirements import Checkers
 from lockcheck.lockstate.sleeping import SleepAnalysis
 from lockcheck.rules.accesses import AccessFinder
 from lockcheck.rules.annotated import check_annotated
@@ -17,7 +19,7 @@ from lockcheck.rules.asserted import check_assertions
 from lockcheck.rules.assertions import AssertionAnalysis
 from lockcheck.rules.duplicates import without_duplicates
 from lockcheck.rules.guarded import RuleResult, check_guarded
-from lockcheck.rules.hooks import check_hook
+from lockcheck.rules.hooks import Reaching, check_hook
 from lockcheck.rules.model import (
     AnnotatedData,
     Assertions,
@@ -52,6 +54,12 @@ class RuleRun:
         self._rules = rules
         self._analysis = Analysis(program, frozenset(watched))
         self._assertions = AssertionAnalysis(self._analysis)
+        self._order: OrderChecker | None = None
+        self._finder = AccessFinder(self._analysis)
+        sleeping = SleepAnalysis(self._analysis)
+        self._reaching = Reaching(self._analysis, sleeping)
+        self._atomic = AtomicCalls(self._analysis, sleeping)
+        self._checkers = Checkers(self._analysis)
 
     def check(self, advance: Callable[[str], None]) -> Checked:
         """Check every rule. `advance` is told each rule's id when it is done."""
@@ -86,25 +94,27 @@ class RuleRun:
     def _results(self) -> Iterator[tuple[Rule, RuleResult]]:
         analysis, assertions = self._analysis, self._assertions
         assertions.begin()
-        finder = AccessFinder(analysis)
-        sleeping = SleepAnalysis(analysis)
-        order: OrderChecker | None = None
+        finder = self._finder
+        finder.begin()
+        order = self._order
+        if order is not None:
+            order.begin()
         for rule in self._rules:
             if isinstance(rule.check, LockOrder):
-                order = order or OrderChecker(analysis)
+                order = self._order = order or OrderChecker(analysis)
                 yield rule, order.check(rule, rule.check)
             elif isinstance(rule.check, GuardedData):
-                yield rule, check_guarded(rule, rule.check, analysis, finder, assertions)
+                yield rule, check_guarded(rule, rule.check, self._checkers, finder, assertions)
             elif isinstance(rule.check, Assertions):
                 yield rule, check_assertions(rule, rule.check, analysis, assertions)
             elif isinstance(rule.check, AnnotatedData):
-                yield rule, check_annotated(rule, analysis, finder, assertions)
+                yield rule, check_annotated(rule, self._checkers, finder, assertions)
             elif isinstance(rule.check, SleepInAtomic):
-                yield rule, check_sleepers(rule, analysis, sleeping)
+                yield rule, check_sleepers(rule, analysis.program, self._atomic)
             elif isinstance(rule.check, BalancedLocks):
                 yield rule, check_balance(rule, analysis)
             else:
-                yield rule, check_hook(rule, rule.check, analysis, sleeping)
+                yield rule, check_hook(rule, rule.check, analysis, self._reaching)
 
 
 def _count(rule: Rule, ledger: Sequence[LedgerEntry]) -> Iterator[LedgerCount]:

@@ -18,10 +18,9 @@ from lockcheck.findings.model import (
     Step,
     StepKind,
 )
-from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.doubts import reason_in
 from lockcheck.lockstate.needs import Need
-from lockcheck.lockstate.requirements import Checker
+from lockcheck.lockstate.requirements import Checker, Checkers
 from lockcheck.lockstate.terms import strip_lock
 from lockcheck.lockstate.verdicts import (
     Asserted,
@@ -74,12 +73,12 @@ class RuleResult(NamedTuple):
 def check_guarded(
     rule: Rule,
     check: GuardedData,
-    analysis: Analysis,
+    checkers: Checkers,
     finder: AccessFinder,
     assertions: AssertionAnalysis,
 ) -> RuleResult:
     """Check one rule over the whole program."""
-    return _GuardedCheck(rule, check, analysis, finder, assertions).run()
+    return _GuardedCheck(rule, check, checkers, finder, assertions).run()
 
 
 class _GuardedCheck:
@@ -87,13 +86,13 @@ class _GuardedCheck:
         self,
         rule: Rule,
         check: GuardedData,
-        analysis: Analysis,
+        checkers: Checkers,
         finder: AccessFinder,
         assertions: AssertionAnalysis,
     ) -> None:
         self._rule = rule
         self._check = check
-        self._analysis = analysis
+        analysis = self._analysis = checkers.analysis
         self._program: Program = analysis.program
         self._finder = finder
         self._evidence = Evidencer(self._program)
@@ -104,8 +103,8 @@ class _GuardedCheck:
         for field in unshared.callbacks:
             callbacks |= self._program.callbacks(field)
         known = Unshared(frozenset(unshared.until), frozenset(unshared.after), frozenset(callbacks))
-        self._checker = Checker(analysis, known)
-        self._doubting = Checker(analysis, known, believing=False)
+        self._checker = checkers.get(known, True)
+        self._doubting = checkers.get(known, False)
         self._assertions = assertions
 
     def run(self) -> RuleResult:

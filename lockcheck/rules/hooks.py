@@ -36,8 +36,25 @@ class _Hooked(NamedTuple):
     within: frozenset[str] = NOTHING  # atomic sections that control comes in with
 
 
+class Reaching:
+    """What functions come to, by what is forbidden; each is worked out once."""
+
+    def __init__(self, analysis: Analysis, sleeping: SleepAnalysis) -> None:
+        self._analysis = analysis
+        self._known: dict[Forbidden, SleepAnalysis] = {SLEEP: sleeping}
+
+    def get(self, forbidden: Forbidden) -> SleepAnalysis:
+        """The analysis that finds what is forbidden."""
+        known = self._known.get(forbidden)
+        if known is None:
+            calls = frozenset({forbidden.name} if forbidden.what == "call" else ())
+            locks = frozenset({forbidden.name}) - calls
+            known = self._known[forbidden] = ForbiddenAnalysis(self._analysis, calls, locks)
+        return known
+
+
 def check_hook(
-    rule: Rule, check: HookMustNot, analysis: Analysis, sleeping: SleepAnalysis
+    rule: Rule, check: HookMustNot, analysis: Analysis, reaching_by: Reaching
 ) -> RuleResult:
     """Check one hook rule over the whole program."""
     program = analysis.program
@@ -59,10 +76,7 @@ def check_hook(
     ordinals: Counter[tuple[str, str]] = Counter()
     ledger: list[LedgerEntry] = []
     for forbidden in check.must_not:
-        reaching = sleeping
-        if forbidden.what != "sleep":
-            calls = frozenset({forbidden.name} if forbidden.what == "call" else ())
-            reaching = ForbiddenAnalysis(analysis, calls, frozenset({forbidden.name}) - calls)
+        reaching = reaching_by.get(forbidden)
         for hook in hooked:
             possible = [
                 (way, guard)

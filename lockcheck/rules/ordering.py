@@ -33,10 +33,19 @@ class OrderChecker:
     """Checks the rules of these kinds over one program; the order is worked out once."""
 
     def __init__(self, analysis: Analysis) -> None:
+        self._analysis = analysis
         self._orders = Orders(analysis)
-        self._deadlocks = Deadlocks(analysis, self._orders)
-        self._again = self._deadlocks.again()
+        self._take_in()
         self._words = OrderWords(Evidencer(analysis.program))
+
+    def begin(self) -> None:
+        """The program has become another one."""
+        self._orders.begin()
+        self._take_in()
+
+    def _take_in(self) -> None:
+        self._deadlocks = Deadlocks(self._analysis, self._orders)
+        self._again = self._deadlocks.again()
 
     def check(self, rule: Rule, check: LockOrder) -> RuleResult:
         """Findings and ledger of one rule."""

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from lockcheck.callgraph.program import Program
 from lockcheck.findings.fingerprint import fingerprint
 from lockcheck.findings.model import Finding, LedgerEntry, Outcome, Step, StepKind
-from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.atomic import Atomic, AtomicCalls, Place
-from lockcheck.lockstate.sleeping import SleepAnalysis, SleepWay
+from lockcheck.lockstate.sleeping import SleepWay
 from lockcheck.lockstate.verdicts import Edge, Verdict
 from lockcheck.rules.evidence import Evidencer, name_of, spell_slot
 from lockcheck.rules.guarded import RuleResult
 from lockcheck.rules.model import Rule
 
 
-def check_sleepers(rule: Rule, analysis: Analysis, sleeping: SleepAnalysis) -> RuleResult:
+def check_sleepers(rule: Rule, program: Program, calls: AtomicCalls) -> RuleResult:
     """Check every call in atomic context of something that may sleep."""
-    words = Evidencer(analysis.program)
-    places = list(AtomicCalls(analysis, sleeping).find())
+    words = Evidencer(program)
+    places = list(calls.find())
     ledger = [_entry(rule, place, words) for place in places]
     return RuleResult(list(_findings(rule, places, words)), [], ledger)
 

@@ -33,14 +33,15 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
         frozenset({"facts", "parse"}),
         "AST to facts: the same facts serve every rule and every model, and are cached",
     ),
-    "callgraph": (frozenset({"facts", "models"}), "who calls whom, from facts alone"),
+    "queries": (frozenset(), "keeps answers, whatever they are about"),
+    "callgraph": (frozenset({"facts", "models", "queries"}), "who calls whom, from facts alone"),
     "lockstate": (
-        frozenset({"facts", "models", "callgraph"}),
+        frozenset({"facts", "models", "queries", "callgraph"}),
         "what is held where; what should be held is for rules",
     ),
     "findings": (frozenset(), "plain data and suppressions: rules make them, reports show them"),
     "rules": (
-        frozenset({"facts", "models", "callgraph", "lockstate", "findings", "yamlfile"}),
+        frozenset({"facts", "models", "queries", "callgraph", "lockstate", "findings", "yamlfile"}),
         "query states; never the source, which facts stand for",
     ),
     "report": (frozenset({"findings"}), "only renders: everything it says is in the Report"),
@@ -52,7 +53,7 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
         frozenset(
             {
                 *("beside", "config", "progress", "source", "models", "units"),
-                *("callgraph", "rules", "findings"),
+                *("facts", "callgraph", "rules", "findings"),
             }
         ),
         "one configuration, checked as often as contents change",

@@ -321,7 +321,7 @@ what = sys.argv.pop(1)
 number = getattr(signal, what, None)
 act = die if number else wait
 if what == "rules":
-    workspace.check_rules = wait
+    workspace.Program = wait
 else:
     worker._run = run
 cli.main()
