@@ -13,7 +13,7 @@ carte", ICFP 2018), as in salsa.
 
 Functions that call each other need more: an answer about one is asked for while it is worked out,
 and what comes of that hangs on where one begins. So they are settled together, always in the same
-order, and count as one; see `Queries.settle`.
+order, and count as one; see `Settling`.
 """
 
 from __future__ import annotations
@@ -74,8 +74,7 @@ class Queries:
     reading: where that is written down for the answer that is being worked out.
     """
 
-    __slots__ = ("_cycle", "_inputs", "_queries", "_settling", "cycles", "is_settling", "now",
-                 "provisional", "reading", "settled", "settlers", "tracking")  # fmt: skip
+    __slots__ = ("_inputs", "_queries", "cycle_of", "cycles", "now", "reading", "tracking")
 
     def __init__(self, tracking: bool = False) -> None:
         self.tracking = tracking
@@ -85,13 +84,7 @@ class Queries:
         self._queries: list[Query[Any, Any]] = []
         # Function → those that call each other with it; set by whoever knows the calls.
         self.cycles: Mapping[str, Cycle] = {}
-        # What asks all that may be asked of such functions, in a fixed order.
-        self.settlers: list[Callable[[Cycle], None]] = []
-        self.settled: Query[Cycle, dict[tuple[int, Any], Any]] = Query(self, self._settle)
-        self.is_settling = False
-        self._settling: tuple[Cycle, dict[tuple[int, Any], Any]] | None = None
-        self._cycle: Inputs[str, Cycle | None] = Inputs(self, lambda key: self.cycles.get(key))
-        self.provisional = 0  # how often something was asked for while it was worked out
+        self.cycle_of: Inputs[str, Cycle | None] = Inputs(self, lambda key: self.cycles.get(key))
 
     def add_inputs(self, inputs: Inputs[Any, Any]) -> None:
         """Have inputs read again with each version."""
@@ -162,44 +155,9 @@ class Queries:
             for added in islice(node.on, known, None):
                 added.used_by[node] = None
 
-    # -- functions that call each other --------------------------------------------------------
-
-    def local(self, key: Any) -> dict[tuple[int, Any], Any] | None:
-        """The answers so far about functions that are being settled, if `key` is about one."""
-        assert self._settling is not None
-        cycle, answers = self._settling
-        return answers if _function(key) in cycle else None
-
-    def cycle_of(self, key: Any) -> Cycle | None:
-        """The functions that are settled together with the one that `key` is about."""
-        return self._cycle(_function(key))
-
-    def _settle(self, cycle: Cycle) -> dict[tuple[int, Any], Any]:
-        with self.settling(cycle, {}) as answers:
-            for settler in self.settlers:
-                settler(cycle)
-            return answers
-
-    @contextmanager
-    def settling(
-        self, cycle: Cycle, answers: dict[tuple[int, Any], Any]
-    ) -> Iterator[dict[tuple[int, Any], Any]]:
-        """Meanwhile, answers about these functions come from here, and go here."""
-        around, self._settling = self._settling, (cycle, answers)
-        self.is_settling = True
-        try:
-            yield answers
-        finally:
-            self._settling = around
-            self.is_settling = around is not None
-
 
 def _notes(queries: Queries) -> dict[Node, None] | None:
     return {} if queries.tracking else None
-
-
-def _function(key: Any) -> Any:
-    return key[0] if type(key) is tuple else key
 
 
 class Query(Generic[K, V]):
@@ -275,54 +233,102 @@ class Query(Generic[K, V]):
         return self._nodes.values()
 
 
+class Settling:
+    """Queries about functions that ask each other, and about functions by which these are called.
+
+    Where functions call each other, all answers about all of them are worked out together.
+    """
+
+    __slots__ = ("_now", "_settle", "answers", "is_busy", "provisional", "queries")
+
+    def __init__(self, queries: Queries, settle: Callable[[Cycle], None]) -> None:
+        """`settle` asks all that may be asked about such functions, in a fixed order."""
+        self.queries = queries
+        self._settle = settle
+        self.answers = Query(queries, self._work_out)
+        self._now: tuple[Cycle, dict[Any, Any]] | None = None
+        self.is_busy = False
+        self.provisional = 0  # how often something was asked for while it was worked out
+
+    def local(self, function: str) -> dict[Any, Any] | None:
+        """The answers so far while functions are settled, if this is one of them."""
+        now = self._now
+        return now[1] if now is not None and function in now[0] else None
+
+    def _work_out(self, cycle: Cycle) -> dict[Any, Any]:
+        with self.about(cycle, {}) as answers:
+            self._settle(cycle)
+            return answers
+
+    @contextmanager
+    def about(self, cycle: Cycle, answers: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
+        """Meanwhile, answers about these functions come from here, and go here."""
+        around, self._now = self._now, (cycle, answers)
+        self.is_busy = True
+        try:
+            yield answers
+        finally:
+            self._now = around
+            self.is_busy = around is not None
+
+
 class FunctionQuery(Query[K, V]):
     """A query about single functions: the key is a function's, or begins with it.
 
     Where functions call each other, `provisional` is the answer for one that is being worked out.
     """
 
-    __slots__ = ("_number", "_once", "_provisional")
+    __slots__ = ("_once", "_provisional", "_settling")
 
     def __init__(
-        self, queries: Queries, make: Callable[[K], V], provisional: V | None, once: bool = True
+        self,
+        settling: Settling,
+        make: Callable[[K], V],
+        provisional: V | None,
+        once: bool = True,
     ) -> None:
         """`once`: whether an answer that rests on provisional ones stays as it came out first."""
-        super().__init__(queries, make)
+        super().__init__(settling.queries, make)
+        self._settling = settling
         self._provisional = provisional
         self._once = once
-        self._number = id(self)
 
     def __call__(self, key: K) -> V:
         """The answer for a key."""
-        queries = self._queries
-        if queries.is_settling:
-            local = queries.local(key)
+        if self._settling.is_busy:
+            local = self._settling.local(_function(key))
             if local is not None:
-                return self._within(local, (self._number, key), key)
-        return super().__call__(key)
+                return self._within(local, key)
+        # As in Query, without another call: this is where the time goes.
+        node = self._nodes.get(key)
+        if node is None or node.stale:
+            return self._ask(key, node)
+        reading = self._queries.reading
+        if reading is not None:
+            reading[node] = None
+        value: V = node.value
+        return value
 
     def _answer(self, key: K) -> V:
-        queries = self._queries
-        cycle = queries.cycle_of(key)
+        cycle = self._queries.cycle_of(_function(key))
         if cycle is None:
             return self._make(key)
-        answers = queries.settled(cycle)
-        mine = (self._number, key)
-        if mine in answers:
-            return cast(V, answers[mine])
-        with queries.settling(cycle, dict(answers)) as local:
-            return self._within(local, mine, key)
+        answers = self._settling.answers(cycle)
+        if (id(self), key) in answers:
+            return cast(V, answers[id(self), key])
+        with self._settling.about(cycle, dict(answers)) as local:
+            return self._within(local, key)
 
-    def _within(self, local: dict[tuple[int, Any], Any], mine: tuple[int, Any], key: K) -> V:
+    def _within(self, local: dict[Any, Any], key: K) -> V:
         """An answer while the functions of a cycle are settled."""
-        queries = self._queries
+        settling, mine = self._settling, (id(self), key)
         known = local.get(mine, _MISSING)
         if known is _BUSY:
-            queries.provisional += 1
+            settling.provisional += 1
             return cast(V, self._provisional)
         if known is not _MISSING:
             return cast(V, known)
-        before = queries.provisional
+        before = settling.provisional
         if self._once:
             local[mine] = _BUSY
         try:
@@ -330,9 +336,13 @@ class FunctionQuery(Query[K, V]):
         except BaseException:
             local.pop(mine, None)
             raise
-        if self._once or before == queries.provisional:
+        if self._once or before == settling.provisional:
             local[mine] = value
         return value
+
+
+def _function(key: Any) -> Any:
+    return key[0] if type(key) is tuple else key
 
 
 class Inputs(Generic[K, V]):

@@ -30,7 +30,10 @@ _COUNTER = "(a counter)"  # stands for all counters, and no term is loaded from 
 
 
 class StoreEffects:
-    """Fields stored by each function, its callees included."""
+    """Fields stored by each function, its callees included.
+
+    remembered: answers of `read_by` that need not be asked for again.
+    """
 
     def __init__(
         self,
@@ -53,7 +56,7 @@ class StoreEffects:
         self._constructs: dict[str, FieldSet] = {}
         self._sure: dict[str, FieldSet] = {}
         self._bits: dict[str, int] = {} if before is None else dict(before.bits)
-        self._read: dict[Expr, FieldSet] = {}
+        self.remembered: dict[Expr, FieldSet] = {}
         self._masks: dict[str, FieldSet] = {}
         self._values: dict[str, set[int | None]] = defaultdict(set)
         own: dict[str, FieldSet] = {}
@@ -225,9 +228,9 @@ class StoreEffects:
 
     def read_by(self, term: Expr) -> FieldSet:
         """The fields that the value of a term is loaded from."""
-        known = self._read.get(term)
+        known = self.remembered.get(term)
         if known is None:
-            known = self._read[term] = self._read_by(term)
+            known = self.remembered[term] = self._read_by(term)
         return known
 
     def _read_by(self, term: Expr) -> FieldSet:

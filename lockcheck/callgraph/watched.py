@@ -170,6 +170,7 @@ class _WatchedEffects(StoreEffects):
 
     def __init__(self, queries: Queries, latest: Callable[[], StoreEffects]) -> None:
         self._latest = latest
+        self.remembered = {}  # whoever asks is noted
         self._of: Inputs[str, FieldSet] = Inputs(queries, lambda key: latest().of(key))
         self._built: Inputs[str, FieldSet] = Inputs(queries, lambda key: latest().constructs(key))
         self._stores_whole: Inputs[str, bool] = Inputs(

@@ -21,7 +21,7 @@ from lockcheck.lockstate.summary import Condition
 from lockcheck.lockstate.terms import is_entry_term, lock_class, strip_lock
 from lockcheck.models.loader import WRITE, FunctionModel
 from lockcheck.models.ordering import Ordering
-from lockcheck.queries import Cycle, FunctionQuery, Inputs
+from lockcheck.queries import Cycle, FunctionQuery, Inputs, Settling
 
 GRACE = "grace"  # mode: waits for all readers, and holds nothing
 NO_SUBCLASS, ANY_SUBCLASS = 0, -1
@@ -183,8 +183,8 @@ class LockWays:
         self._runs: Inputs[str, frozenset[str]] = Inputs(
             queries, lambda place: self.reach.runners.get(place, frozenset())
         )
-        self.taking = FunctionQuery(queries, self._collect, _NOTHING)
-        queries.settlers.append(self._settle)
+        settling = Settling(queries, self._settle)
+        self.taking = FunctionQuery(settling, self._collect, _NOTHING)
         self._views = Views(analysis)
 
     @property

@@ -31,7 +31,7 @@ from lockcheck.lockstate.terms import (
 from lockcheck.lockstate.transfer import Oracle
 from lockcheck.lockstate.values import reads_memory
 from lockcheck.models.loader import FunctionModel
-from lockcheck.queries import Cycle, FunctionQuery, Query
+from lockcheck.queries import Cycle, FunctionQuery, Query, Settling
 
 MAX_EXITS = 8  # ways of leaving a function that its callers tell apart
 _PURE_PARAMETERS = 3
@@ -57,16 +57,16 @@ class Analysis:
         """`watched`: names of functions whose calls leave a mark in the state."""
         self.program = program
         queries = self.queries = program.queries
-        queries.settlers.append(self._settle)
+        settling = self.settling = Settling(queries, self._settle)
         # A function that is being summarised already (recursion) counts as doing nothing.
         # UNSOUND: recursion through a function with a net effect on locks.
-        self.summary = FunctionQuery(queries, self._summarise_if_any, NO_SUMMARY)
+        self.summary = FunctionQuery(settling, self._summarise_if_any, NO_SUMMARY)
         self.solved: FunctionQuery[str, Solved] = FunctionQuery(
-            queries, self._solve, None, once=False
+            settling, self._solve, None, once=False
         )
-        self.is_query_helper = FunctionQuery(queries, self._is_query_helper, False)
-        self.is_pure = FunctionQuery(queries, self._is_pure, False)
-        self.only_asserts = FunctionQuery(queries, self._only_asserts, False)
+        self.is_query_helper = FunctionQuery(settling, self._is_query_helper, False)
+        self.is_pure = FunctionQuery(settling, self._is_pure, False)
+        self.only_asserts = FunctionQuery(settling, self._only_asserts, False)
         self.asserts_sometimes = Query(queries, self._asserts_sometimes)
         self._conditions = Query(queries, self._asked_if)
         self._certain = Query(queries, self._certain_calls)
@@ -348,7 +348,10 @@ class Analysis:
             is_entry = self._is_entry[term] = is_entry_term(term) and is_small(term)
         if not is_entry:
             return False
-        if not effects.read_by(term) & state.stored:
+        reads = effects.remembered.get(term)
+        if reads is None:
+            reads = effects.read_by(term)
+        if not reads & state.stored:
             return True
         if fact is None or fact.equal is None or term[0] != "l":
             return False

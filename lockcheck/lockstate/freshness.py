@@ -20,11 +20,11 @@ class Freshness:
     def __init__(self, analysis: Analysis) -> None:
         self._analysis = analysis
         self._program = analysis.program
-        queries = analysis.queries
-        self._fresh = FunctionQuery(queries, self._returns_fresh, False)
-        self._zeroed = FunctionQuery(queries, self._is_zeroed, False)
-        self._may_return_new = FunctionQuery(queries, self._passes_new_on, False)
-        self._published = FunctionQuery(queries, self._publishes, False)
+        settling = analysis.settling
+        self._fresh = FunctionQuery(settling, self._returns_fresh, False)
+        self._zeroed = FunctionQuery(settling, self._is_zeroed, False)
+        self._may_return_new = FunctionQuery(settling, self._passes_new_on, False)
+        self._published = FunctionQuery(settling, self._publishes, False)
 
     def settle(self, key: str, parameters: int) -> None:
         """Work out everything about one function of those that call each other."""

@@ -28,8 +28,15 @@ class Memory:
 
     def facts_on(self, terms: Iterable[Expr], fields: int) -> list[Expr]:
         """The terms that are loaded from some of the fields."""
-        read_by = self.effects.read_by
-        return [term for term in terms if read_by(term) & fields]
+        found: list[Expr] = []
+        remembered, read_by = self.effects.remembered, self.effects.read_by
+        for term in terms:
+            reads = remembered.get(term)
+            if reads is None:
+                reads = read_by(term)
+            if reads & fields:
+                found.append(term)
+        return found
 
     def loaded_from(self, addresses: Iterable[Expr], fields: int) -> set[Expr]:
         """The addresses whose contents hang on some of the fields."""
