@@ -18,10 +18,11 @@ order, and count as one; see `Settling`.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -74,7 +75,17 @@ class Queries:
     reading: where that is written down for the answer that is being worked out.
     """
 
-    __slots__ = ("_inputs", "_queries", "cycle_of", "cycles", "now", "reading", "tracking")
+    __slots__ = (
+        "_inputs",
+        "_kept",
+        "_queries",
+        "cycle_of",
+        "cycles",
+        "now",
+        "reading",
+        "tracking",
+        "worked_out",
+    )
 
     def __init__(self, tracking: bool = False) -> None:
         self.tracking = tracking
@@ -82,6 +93,8 @@ class Queries:
         self.reading: dict[Node, None] | None = {} if tracking else None
         self._inputs: list[Inputs[Any, Any]] = []
         self._queries: list[Query[Any, Any]] = []
+        self.worked_out = 0  # answers, as opposed to those that were known
+        self._kept: dict[int, dict[Any, Node]] = {}  # answers of queries that are not there yet
         # Function → those that call each other with it; set by whoever knows the calls.
         self.cycles: Mapping[str, Cycle] = {}
         self.cycle_of: Inputs[str, Cycle | None] = Inputs(self, lambda key: self.cycles.get(key))
@@ -91,7 +104,10 @@ class Queries:
         self._inputs.append(inputs)
 
     def add_query(self, query: Query[Any, Any]) -> None:
-        """Have what nobody needs any more dropped."""
+        """Have what nobody needs any more dropped, and what was kept known."""
+        kept = self._kept.pop(len(self._queries), None)
+        if kept is not None:
+            query.know(kept)
         self._queries.append(query)
 
     # -- versions ------------------------------------------------------------------------------
@@ -111,6 +127,11 @@ class Queries:
                 if not user.stale:
                     user.stale = True
                     work.append(user)
+
+    @property
+    def size(self) -> int:
+        """How many answers are known."""
+        return sum(map(len, self._queries))
 
     def sweep(self) -> None:
         """Forget the answers that went stale and were not asked for again."""
@@ -132,10 +153,69 @@ class Queries:
                     work.append(node)
         return seen
 
+    # -- from one run to the next ---------------------------------------------------------------
+
+    def keep(self) -> Kept:
+        """All that is known, to be taken in by another run that makes the same queries.
+
+        Call it after `sweep`. What inputs were is kept as their tokens.
+        """
+        numbers: dict[Node, int] = {}
+        inputs: list[tuple[list[Any], list[Any]]] = []
+        for table in self._inputs:
+            known = table.known()
+            for node in known:
+                numbers[node] = len(numbers)
+            inputs.append(([n.key for n in known], [table.token(n.value) for n in known]))
+        answers: list[tuple[list[Any], list[Any]]] = []
+        order: list[Node] = []
+        for query in self._queries:
+            nodes = list(query.known())
+            for node in nodes:
+                numbers[node] = len(numbers)
+            order.extend(nodes)
+            answers.append(([n.key for n in nodes], [n.value for n in nodes]))
+        for node in order:
+            for used in node.on:
+                if used not in numbers:  # a part of some answers, that no query has
+                    numbers[used] = len(numbers)
+                    order.append(used)
+        rests = [array("I", map(numbers.__getitem__, node.on)).tobytes() for node in order]
+        return Kept(inputs, answers, rests)
+
+    def take_in(self, kept: Kept) -> None:
+        """Know what another run knew; then read all inputs, and find out what has changed.
+
+        Inputs have to be there already; queries may be made later, in the order of that run.
+        """
+        nodes: list[Node] = []
+        for table, (keys, tokens) in zip(self._inputs, kept.inputs, strict=True):
+            nodes.extend(table.take_in(keys, tokens))
+        first = len(nodes)
+        for number, (keys, values) in enumerate(kept.answers):
+            query = self._queries[number] if number < len(self._queries) else None
+            made = [Node(query, k, v, 0) for k, v in zip(keys, values, strict=True)]
+            nodes.extend(made)
+            known = dict(zip(keys, made, strict=True))
+            if query is None:
+                self._kept[number] = known
+            else:
+                query.know(known)
+        part = _Part(self)
+        nodes.extend(Node(part, None, None, 0) for _ in range(first + len(kept.rests) - len(nodes)))
+        get = nodes.__getitem__
+        for node, packed in zip(nodes[first:], kept.rests, strict=True):
+            node.on = dict.fromkeys(map(get, memoryview(packed).cast("I")))
+            for used in node.on:
+                used.used_by[node] = None
+        self.next_version()
+
     def still_holds(self, node: Node) -> bool:
         """Whether all that a stale answer rests on has come out as it was."""
         for used in node.on:
-            if used.stale and used.of is not None:
+            if used.stale:
+                if used.of is None:
+                    return False
                 used.of.refresh(used)
             if used.changed > node.checked:
                 return False
@@ -199,6 +279,7 @@ class Query(Generic[K, V]):
             return node
         around = queries.reading
         queries.reading = mine = _notes(queries)
+        queries.worked_out += 1
         try:
             value = self._answer(key)
         finally:
@@ -224,6 +305,15 @@ class Query(Generic[K, V]):
         """Drop an answer."""
         del self._nodes[node.key]
 
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def know(self, nodes: dict[K, Node]) -> None:
+        """Take in answers of another run."""
+        for node in nodes.values():
+            node.of = self
+        self._nodes = nodes
+
     def stale(self) -> list[Node]:
         """The answers that may not be right any more."""
         return [node for node in self._nodes.values() if node.stale]
@@ -239,13 +329,14 @@ class Settling:
     Where functions call each other, all answers about all of them are worked out together.
     """
 
-    __slots__ = ("_now", "_settle", "answers", "is_busy", "provisional", "queries")
+    __slots__ = ("_now", "_settle", "answers", "count", "is_busy", "provisional", "queries")
 
     def __init__(self, queries: Queries, settle: Callable[[Cycle], None]) -> None:
         """`settle` asks all that may be asked about such functions, in a fixed order."""
         self.queries = queries
         self._settle = settle
         self.answers = Query(queries, self._work_out)
+        self.count = 0  # of the queries that belong here
         self._now: tuple[Cycle, dict[Any, Any]] | None = None
         self.is_busy = False
         self.provisional = 0  # how often something was asked for while it was worked out
@@ -278,7 +369,7 @@ class FunctionQuery(Query[K, V]):
     Where functions call each other, `provisional` is the answer for one that is being worked out.
     """
 
-    __slots__ = ("_once", "_provisional", "_settling")
+    __slots__ = ("_number", "_once", "_provisional", "_settling")
 
     def __init__(
         self,
@@ -289,6 +380,8 @@ class FunctionQuery(Query[K, V]):
     ) -> None:
         """`once`: whether an answer that rests on provisional ones stays as it came out first."""
         super().__init__(settling.queries, make)
+        self._number = settling.count
+        settling.count += 1
         self._settling = settling
         self._provisional = provisional
         self._once = once
@@ -314,14 +407,14 @@ class FunctionQuery(Query[K, V]):
         if cycle is None:
             return self._make(key)
         answers = self._settling.answers(cycle)
-        if (id(self), key) in answers:
-            return cast(V, answers[id(self), key])
+        if (self._number, key) in answers:
+            return cast(V, answers[self._number, key])
         with self._settling.about(cycle, dict(answers)) as local:
             return self._within(local, key)
 
     def _within(self, local: dict[Any, Any], key: K) -> V:
         """An answer while the functions of a cycle are settled."""
-        settling, mine = self._settling, (id(self), key)
+        settling, mine = self._settling, (self._number, key)
         known = local.get(mine, _MISSING)
         if known is _BUSY:
             settling.provisional += 1
@@ -345,18 +438,60 @@ def _function(key: Any) -> Any:
     return key[0] if type(key) is tuple else key
 
 
+class Kept(NamedTuple):
+    """What is known, apart from the queries that know it.
+
+    inputs, answers: keys and tokens, keys and values, for each in the order in which they were
+    made. rests: for each answer, and for parts of answers that no query has, the numbers of what it
+    rests on, as an array; numbers count inputs first.
+    """
+
+    inputs: list[tuple[list[Any], list[Any]]]
+    answers: list[tuple[list[Any], list[Any]]]
+    rests: list[bytes]
+
+
+class _Token(NamedTuple):
+    """Stands for an input of another run until it is read."""
+
+    token: Any
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+class _Part:
+    """Stands for what another run had worked out beside its answers, and this one has not."""
+
+    def __init__(self, queries: Queries) -> None:
+        self._queries = queries
+
+    def refresh(self, node: Node) -> None:
+        if node.stale and not self._queries.still_holds(node):
+            node.changed = node.checked = self._queries.now
+            node.stale = False
+
+    def forget(self, node: Node) -> None:
+        """Nobody has it."""
+
+
 class Inputs(Generic[K, V]):
     """Something of the program as it is, by key. `read` must not ask queries."""
 
-    __slots__ = ("_is_same", "_nodes", "_queries", "_read")
+    __slots__ = ("_is_same", "_nodes", "_queries", "_read", "token")
 
     def __init__(
         self,
         queries: Queries,
         read: Callable[[K], V],
         is_same: Callable[[V, V], bool] | None = None,
+        token: Callable[[V], Any] | None = None,
     ) -> None:
-        """`is_same`: whether two versions of an input are alike for all that is asked of them."""
+        """`is_same`: whether two versions of an input are alike for all that is asked of them.
+        `token`: what stands for one from run to run, equal for those that are alike.
+        """
+        self.token: Callable[[V], Any] = token or _itself
         self._queries = queries
         self._read = read
         self._is_same = is_same
@@ -382,12 +517,25 @@ class Inputs(Generic[K, V]):
             value = self._read(key)
             if value is node.value:
                 continue
-            same = value == node.value if is_same is None else is_same(value, node.value)
+            if type(node.value) is _Token:
+                same = node.value.token == self.token(value)
+            else:
+                same = value == node.value if is_same is None else is_same(value, node.value)
             node.value = value
             if not same:
                 node.changed = now
                 changed.append(node)
         return changed
+
+    def known(self) -> list[Node]:
+        """What was read."""
+        return list(self._nodes.values())
+
+    def take_in(self, keys: list[K], tokens: list[Any]) -> list[Node]:
+        """Know what another run has read."""
+        nodes = [Node(None, k, _Token(t), 0) for k, t in zip(keys, tokens, strict=True)]
+        self._nodes = dict(zip(keys, nodes, strict=True))
+        return nodes
 
     def sweep(self) -> None:
         """Forget what nobody rests on."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import gc
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from lockcheck.errors import Notice, Severity
 from lockcheck.facts.ir import UnitFacts
 from lockcheck.findings.model import Report, TreeInfo
 from lockcheck.findings.suppress import apply, load_suppressions
+from lockcheck.kept import KeptRuns
 from lockcheck.models.loader import check_constants, load_models
 from lockcheck.progress import Progress, SilentProgress
 from lockcheck.rules.engine import Checked, RuleRun
@@ -33,10 +35,15 @@ from lockcheck.rules.model import (
     SleepInAtomic,
 )
 from lockcheck.source.tree import KernelTree, check_architecture
+from lockcheck.stamp import stamp
 from lockcheck.units import Contents, Units, find_commands
 
 # Rules that name nothing of a tree: there is always something that they are about.
 _ABOUT_ALL_CODE = Assertions | AnnotatedData | SleepInAtomic | BalancedLocks | LockOrder
+
+
+_WORTH_KEEPING = 5000  # answers: what works out fewer is done in a moment
+_NEARLY_THE_SAME = 10  # one answer in so many is worked out anew rather than kept again
 
 
 class Workspace:
@@ -77,7 +84,9 @@ class Workspace:
         self.program: Program | None = None  # of the last report, for questions about it
         self._once = once
         self._watched: WatchedProgram | None = None
+        self._tree_as_it_is = not config.overlay
         self._run: RuleRun | None = None
+        self._runs: KeptRuns | None = None
 
     def report(self, overlay: Contents | None = None, progress: Progress | None = None) -> Report:
         """Check all units with `overlay` in place of files, on top of the configuration's own.
@@ -98,9 +107,12 @@ class Workspace:
         # What is kept lives long, and is not worth scanning for garbage.
         gc.disable()
         try:
-            checked = self._run_on(read.units, constants).check(progress.advance)
+            self._tree_as_it_is = not contents
+            run = self._run_on(read.units, constants)
+            checked = run.check(progress.advance)
             if self._watched is not None:
                 self._watched.queries.sweep()
+                self._keep(self._watched)
         finally:
             gc.freeze()
             gc.enable()
@@ -128,13 +140,41 @@ class Workspace:
         models = self._models.with_constants(constants)
         watched = self._watched
         if watched is not None and watched.models == models and self._run is not None:
-            self.program = Program(units, models, watched.latest)
+            self.program = Program(units, models, watched.latest.effects.bits)
             watched.become(self.program)
             return self._run
-        self.program = Program(units, models)
-        self._watched = None if self._once else WatchedProgram(self.program)
-        self._run = RuleRun(self._watched or self.program, self.rules)
+        runs = self._kept_runs(constants)
+        last = None if runs is None else runs.load()
+        self.program = Program(units, models, None if last is None else last.bits)
+        if self._once and runs is None:
+            return RuleRun(self.program, self.rules)
+        self._watched = WatchedProgram(self.program)
+        self._run = RuleRun(self._watched, self.rules)
+        kept = None if last is None else last.answers(self._run.analysis)
+        if kept is not None:
+            self._watched.queries.take_in(kept)
         return self._run
+
+    # -- from one run to the next --------------------------------------------------------------
+
+    def _kept_runs(self, constants: dict[str, int]) -> KeptRuns | None:
+        """Where answers to this question are kept; None where none are to be."""
+        config = self._config
+        if config.cache is None or config.commands is not None:
+            return None
+        tree = (config.tree.root, config.tree.build, config.paths)
+        question = repr((stamp(), sys.version, tree, self.rules, sorted(constants.items())))
+        self._runs = KeptRuns(Path(config.cache), question)
+        return self._runs
+
+    def _keep(self, watched: WatchedProgram) -> None:
+        """Keep the answers for the next run, where that saves it much."""
+        queries = watched.queries
+        worked_out, queries.worked_out = queries.worked_out, 0
+        if self._runs is None or not self._tree_as_it_is:
+            return
+        if worked_out > max(_WORTH_KEEPING, queries.size // _NEARLY_THE_SAME):
+            self._runs.save(watched.latest.effects.bits, queries.keep())
 
 
 def _tree_info(tree: KernelTree) -> TreeInfo:

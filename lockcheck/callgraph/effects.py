@@ -41,11 +41,11 @@ class StoreEffects:
         callees: Mapping[str, frozenset[str]],
         counters: Container[str] = (),
         writers: Iterable[str] = (),
-        before: StoreEffects | None = None,
+        bits: Mapping[str, int] | None = None,
     ) -> None:
         """`counters`: fields that every object has, whose stores say nothing of one object.
         `writers`: functions that were not read and store to what they are given.
-        `before`: of the version of the program before this: fields keep their bits.
+        `bits`: numbers that fields have already, in the version of the program before this.
 
         UNSOUND: what a branch said of such a counter counts on after a callee changed it.
         """
@@ -55,7 +55,7 @@ class StoreEffects:
         self._looks: dict[str, FieldSet] = {}
         self._constructs: dict[str, FieldSet] = {}
         self._sure: dict[str, FieldSet] = {}
-        self._bits: dict[str, int] = {} if before is None else dict(before.bits)
+        self._bits: dict[str, int] = dict(bits or {})
         self.remembered: dict[Expr, FieldSet] = {}
         self._masks: dict[str, FieldSet] = {}
         self._values: dict[str, set[int | None]] = defaultdict(set)

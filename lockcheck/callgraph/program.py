@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -51,9 +51,12 @@ class Program:
     """Functions, calls and function pointer flow of all units of a run."""
 
     def __init__(
-        self, units: Iterable[UnitFacts], models: Models, before: Program | None = None
+        self,
+        units: Iterable[UnitFacts],
+        models: Models,
+        bits: Mapping[str, int] | None = None,
     ) -> None:
-        """`before`: the version of it before this, if another one may follow."""
+        """`bits`: see StoreEffects; given if there was a version of the program before this."""
         self.models = models
         self.queries = Queries()
         self.functions: dict[str, Function] = {}
@@ -98,7 +101,7 @@ class Program:
             callees,
             models.counters,
             writers,
-            None if before is None else before.effects,
+            bits,
         )
         self.queries.cycles = self.effects.cycles
 

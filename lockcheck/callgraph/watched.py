@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
 from typing import Any, TypeVar
 
+import msgspec
+
 from lockcheck.callgraph.effects import FieldSet, StoreEffects
-from lockcheck.callgraph.program import Program, Reach
+from lockcheck.callgraph.program import Call, Program, Reach
 from lockcheck.callgraph.slots import SlotGraph
 from lockcheck.facts.ir import Expr, Function
 from lockcheck.queries import Inputs, Queries
@@ -27,8 +31,10 @@ class WatchedProgram(Program):
         queries = self.queries = Queries(tracking=True)
         queries.cycles = program.effects.cycles
         self.models = program.models
-        self.functions = _WatchedMapping(queries, lambda: self._latest.functions, is_same)
-        self.calls = _WatchedMapping(queries, lambda: self._latest.calls)
+        self.functions = _WatchedMapping(
+            queries, lambda: self._latest.functions, is_same, _function_token
+        )
+        self.calls = _WatchedMapping(queries, lambda: self._latest.calls, token=_calls_token)
         self.callers = _WatchedMapping(queries, lambda: self._latest.callers)
         self.records = _WatchedMapping(queries, lambda: self._latest.records)
         self.fixed = _WatchedMapping(queries, lambda: self._latest.fixed)
@@ -124,6 +130,7 @@ class _WatchedMapping(dict[Any, V]):
         queries: Queries,
         latest: Callable[[], dict[Any, V]],
         alike: Callable[[V, V], bool] | None = None,
+        token: Callable[[V], Any] | None = None,
     ) -> None:
         def are_alike(new: V, old: V) -> bool:
             if new is _ABSENT or old is _ABSENT:
@@ -131,10 +138,17 @@ class _WatchedMapping(dict[Any, V]):
             return new == old if alike is None else alike(new, old)
 
         super().__init__()
+
+        def token_of(value: V) -> Any:
+            if value is _ABSENT:
+                return None
+            return (value,) if token is None else (token(value),)
+
         self._entry: Inputs[Any, V] = Inputs(
-            queries, lambda key: latest().get(key, _ABSENT), are_alike
+            queries, lambda key: latest().get(key, _ABSENT), are_alike, token_of
         )
-        self._whole: Inputs[None, dict[Any, V]] = Inputs(queries, lambda _: latest())
+        # Kept for no other run: there, it has changed.
+        self._whole: Inputs[None, dict[Any, V]] = Inputs(queries, lambda _: latest(), None, _new)
 
     def __getitem__(self, key: Any) -> V:
         found = self._entry(key)
@@ -212,6 +226,24 @@ class _WatchedEffects(StoreEffects):
 
     def is_counter(self, name: str) -> bool:
         return self._latest().is_counter(name)
+
+
+def _new(value: object) -> float:
+    return math.nan  # equals nothing, itself included
+
+
+def _function_token(function: Function) -> bytes:
+    """Equal for functions that say the same, as is_same has it."""
+    said = (
+        *(function.blocks, function.params, function.own_place, function.contracts),
+        *(function.loops, function.external, function.file),
+    )
+    return hashlib.blake2b(msgspec.msgpack.encode(said, enc_hook=str), digest_size=16).digest()
+
+
+def _calls_token(calls: dict[int, Call]) -> tuple[Any, ...]:
+    """What calls lead to; what they say is part of the function."""
+    return tuple((number, call.targets, call.slot) for number, call in calls.items())
 
 
 def is_same(a: Function, b: Function) -> bool:

@@ -73,12 +73,13 @@ class Analysis:
         self._is_entry: dict[Expr, bool] = {}
         self._freshness = Freshness(self)
         self.is_unshared = self._freshness.is_unshared
+        self.memory = Memory(program.effects, program.models.back_pointers, program.fixed)
         self._oracle = Oracle(
             models=program.models,
             model=program.model,
             summary=self.summary,
             targets=self._targets,
-            memory=Memory(program.effects, program.models.back_pointers, program.fixed),
+            memory=self.memory,
             is_zeroed=self._freshness.is_zeroed,
             is_new=self._freshness.is_new_result,
             publishes=self._freshness.passing_publishes,
@@ -107,7 +108,11 @@ class Analysis:
         return self.program.functions[key]
 
     def _solve(self, key: str) -> Solved:
-        return Solver(self.function(key), self._oracle).solve()
+        return Solved(self, key)
+
+    def solver(self, key: str) -> Solver:
+        """What solves a function."""
+        return Solver(self.function(key), self._oracle)
 
     def is_settled(self, key: str) -> bool:
         """Whether all lock states of a function, and its ways out, were followed."""

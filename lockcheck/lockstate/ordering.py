@@ -94,10 +94,9 @@ class Orders:
         self._subclass = Query(queries, self._taken_with)
         self._edges_in = Query(queries, self._find_edges)
         self._ways = LockWays(analysis)
-        self.begin()
 
-    def begin(self) -> None:
-        """Take all in, again if the program has become another one."""
+    def take_in(self) -> Orders:
+        """Look at all functions, as they are now; itself."""
         self.edges: dict[Pair, list[OrderEdge]] = {}
         self.again: list[OrderEdge] = []
         self.uncertain: list[OrderEdge] = []
@@ -109,6 +108,7 @@ class Orders:
                 known = self.edges.setdefault(pair, [])
                 known.extend(edges[: MAX_EDGES - len(known)])
         self.reclassed = self._find_reclassed()
+        return self
 
     # -- edges ---------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import reduce
 from heapq import heappop, heappush
 from operator import or_
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from lockcheck.callgraph.effects import keeps_zero, stored_field
 from lockcheck.facts.folding import is_local
@@ -55,6 +55,14 @@ class Return(NamedTuple):
     loc: int
 
 
+class Solving(Protocol):
+    """What makes solvers."""
+
+    def solver(self, key: str) -> Solver:
+        """The solver of a function that was read."""
+        ...
+
+
 class Solved:
     """A function's states where they matter. What was not asked for is not worked out.
 
@@ -62,14 +70,27 @@ class Solved:
     settled: false when the fixpoint ran out of its budget.
     """
 
-    def __init__(self, solver: Solver, inputs: Inputs, settled: bool) -> None:
-        self._solver = solver
+    def __init__(self, source: Solving, key: str) -> None:
+        self._source = source
+        self._key = key
+        solver = source.solver(key)
+        self._solver: Solver | None = solver
+        inputs, settled = solver.solve()
         self._inputs = inputs
         self._calls: dict[int, list[At]] | None = None
         self._accesses: list[tuple[Event, list[At]]] = []
         self.settled = settled
         self.views: dict[int, object] = {}  # what is found out about states here, by identity
         self.returns = solver.returns(inputs)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without the solver, which knows the program, and what is found out again."""
+        return {**self.__dict__, "_solver": None, "views": {}}
+
+    def _observe(self) -> None:
+        if self._solver is None:  # the states come from another run
+            self._solver = self._source.solver(self._key)
+        self._calls, self._accesses = self._solver.observe(self._inputs)
 
     def touches(self, name: str) -> bool:
         """Whether a lock of a class is taken or dropped in some state."""
@@ -89,7 +110,8 @@ class Solved:
     def calls(self) -> dict[int, list[At]]:
         """Call id → states right before the call."""
         if self._calls is None:
-            self._calls, self._accesses = self._solver.observe(self._inputs)
+            self._observe()
+        assert self._calls is not None
         return self._calls
 
     @property
@@ -99,7 +121,7 @@ class Solved:
         The terms are the address and, for a store, the value.
         """
         if self._calls is None:
-            self._calls, self._accesses = self._solver.observe(self._inputs)
+            self._observe()
         return self._accesses
 
 
@@ -119,9 +141,10 @@ class Solver:
             if any(oracle.asserts(event) for event in events)
         )
 
-    def solve(self) -> Solved:
+    def solve(self) -> tuple[Inputs, bool]:
+        """The states at the blocks, and whether the fixpoint was reached."""
         inputs = self._fixpoint()
-        return Solved(self, inputs, self._settled)
+        return inputs, self._settled
 
     def returns(self, inputs: Inputs) -> list[Return]:
         """The states at the function's returns."""

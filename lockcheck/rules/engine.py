@@ -25,6 +25,7 @@ from lockcheck.rules.model import (
     Assertions,
     BalancedLocks,
     GuardedData,
+    HookMustNot,
     LockOrder,
     Rule,
     SleepInAtomic,
@@ -44,7 +45,10 @@ class Checked(NamedTuple):
 
 
 class RuleRun:
-    """Checks rules over one program; over each version of it, if it is a watched one."""
+    """Checks rules over one program; over each version of it, if it is a watched one.
+
+    All queries that read the program are made here, so that a run can take in another's answers.
+    """
 
     def __init__(self, program: Program, rules: Sequence[Rule]) -> None:
         watched: set[str] = set()
@@ -52,12 +56,16 @@ class RuleRun:
             if isinstance(rule.check, GuardedData):
                 watched.update(rule.check.unshared.until, rule.check.unshared.after)
         self._rules = rules
-        self._analysis = Analysis(program, frozenset(watched))
+        self.analysis = self._analysis = Analysis(program, frozenset(watched))
         self._assertions = AssertionAnalysis(self._analysis)
-        self._order: OrderChecker | None = None
+        self._order = OrderChecker(self._analysis)
         self._finder = AccessFinder(self._analysis)
         sleeping = SleepAnalysis(self._analysis)
         self._reaching = Reaching(self._analysis, sleeping)
+        for rule in rules:
+            if isinstance(rule.check, HookMustNot):
+                for forbidden in rule.check.must_not:
+                    self._reaching.get(forbidden)
         self._atomic = AtomicCalls(self._analysis, sleeping)
         self._checkers = Checkers(self._analysis)
 
@@ -96,13 +104,11 @@ class RuleRun:
         assertions.begin()
         finder = self._finder
         finder.begin()
-        order = self._order
-        if order is not None:
-            order.begin()
+        if any(isinstance(rule.check, LockOrder) for rule in self._rules):
+            self._order.begin()
         for rule in self._rules:
             if isinstance(rule.check, LockOrder):
-                order = self._order = order or OrderChecker(analysis)
-                yield rule, order.check(rule, rule.check)
+                yield rule, self._order.check(rule, rule.check)
             elif isinstance(rule.check, GuardedData):
                 yield rule, check_guarded(rule, rule.check, self._checkers, finder, assertions)
             elif isinstance(rule.check, Assertions):

@@ -22,7 +22,7 @@ def answer_order(analysis: Analysis, lock: str | None = None, cycles: bool = Fal
     lock: only what nests directly with this class; `struct` before it may be left out.
     cycles: only what nests in circles. Raises LockcheckError for a lock that nests with none.
     """
-    orders = Orders(analysis)
+    orders = Orders(analysis).take_in()
     words = OrderWords(Evidencer(analysis.program))
     nestings = [
         _nesting([edge for edge in edges if not edge.unshared], words)

@@ -35,15 +35,11 @@ class OrderChecker:
     def __init__(self, analysis: Analysis) -> None:
         self._analysis = analysis
         self._orders = Orders(analysis)
-        self._take_in()
         self._words = OrderWords(Evidencer(analysis.program))
 
     def begin(self) -> None:
-        """The program has become another one."""
-        self._orders.begin()
-        self._take_in()
-
-    def _take_in(self) -> None:
+        """Look at the program as it is now; before the first check, and when it has changed."""
+        self._orders.take_in()
         self._deadlocks = Deadlocks(self._analysis, self._orders)
         self._again = self._deadlocks.again()
 

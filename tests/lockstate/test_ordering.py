@@ -33,7 +33,7 @@ static void start(struct job *j) { j->work.func = run; }
 
 def orders(folder: Path, body: str, parameters: str = "struct thing *t") -> Orders:
     text = f"{DECLARATIONS}\nint f({parameters})\n{{ {body}\nreturn 0; }}\n"
-    return Orders(analysis(folder, text))
+    return Orders(analysis(folder, text)).take_in()
 
 
 def pairs(folder: Path, body: str, parameters: str = "struct thing *t") -> set[tuple[str, str]]:
