@@ -35,9 +35,11 @@ Examples:
 
 \b
 Facts of units are kept between runs, and used only where the command, all files
-that were read, and clang and lockcheck themselves are the same. So there is
-never a need to clear it but for its space: at most 1 GiB; what was used longest
-ago goes first. Any number of runs may use one cache at once.""",
+that were read, and clang and lockcheck themselves are the same; so are answers
+about functions, where nothing that they rest on has changed. There is never a
+need to clear it but for its space: at most 1 GiB of facts and 512 MiB of
+answers; what was used longest ago goes first. Any number of runs may use one
+cache at once.""",
 )
 @_cache_option
 @click.pass_context
@@ -93,17 +95,26 @@ def clear(group_cache: Path | None, cache: Path | None, yes: bool) -> None:
     try:
         use = _use(store, directory)
         if not yes:
-            what = f"{_entries(use)}, {_size(use.size)}"
+            what = f"{_entries(use)}, {_size(use.size + sum(_answers(directory)))}"
             click.confirm(f"Clear the cache in {directory} ({what})?", abort=True, err=True)
         if not store.clear():
             raise _unusable(directory)
         known = Known(directory)
         known.clear()
         known.close()
-        left = _use(store, directory).size
+        freed = use.size - _use(store, directory).size + _clear_answers(directory)
     finally:
         store.close()
-    print_text(f"cleared: {_entries(use)}, {_size(max(0, use.size - left))} freed\n")
+    print_text(f"cleared: {_entries(use)}, {_size(max(0, freed))} freed\n")
+
+
+def _clear_answers(directory: Path) -> int:
+    from lockcheck.kept import clear_kept
+
+    try:
+        return clear_kept(directory)
+    except OSError as error:
+        raise _unusable(directory) from error
 
 
 def _directory(given: Path | None) -> Path:
@@ -150,6 +161,8 @@ def _show(directory: Path) -> None:
         print_text(f"directory  {directory} (not there yet)\n")
         return
     from lockcheck.facts.store import MAX_BYTES
+    from lockcheck.kept import MAX_BYTES as MAX_ANSWERS
+    from lockcheck.kept import MAX_FILES
 
     store = _open(directory)
     try:
@@ -161,6 +174,11 @@ def _show(directory: Path) -> None:
         f"size       {_size(use.size)} of at most {_size(MAX_BYTES)}",
         f"kept       {_entries(use)}",
     ]
+    answers = _answers(directory)
+    if answers:
+        runs = f"{len(answers)} run{'' if len(answers) == 1 else 's'}"
+        limit = f"{MAX_FILES}, {_size(MAX_ANSWERS)}"
+        lines.append(f"answers    of {runs}, {_size(sum(answers))} of at most {limit}")
     if use.versions:
         lines.append(f"versions   {', '.join(use.versions)}")
     for tree in use.trees:
@@ -170,6 +188,13 @@ def _show(directory: Path) -> None:
         name = tree.tree or "(no tree)"
         lines.append(f"tree       {name}: {units}{states}, {_size(tree.size)}, last used {last}")
     print_text("\n".join(lines) + "\n")
+
+
+def _answers(directory: Path) -> list[int]:
+    """The sizes of what is kept of runs."""
+    from lockcheck.kept import kept_files
+
+    return [file.stat().st_size for file in kept_files(directory)]
 
 
 def _entries(use: StoreUse) -> str:

@@ -1,10 +1,10 @@
 """What a run has worked out, kept on disk for the next one.
 
 That one works out again what rests on something that has changed since, and nothing else; see
-lockcheck.queries. A file belongs to one question (which tree, which paths) put to one lockcheck with
-its rules and models; a file that is damaged, or of another lockcheck, is one that is not there.
+lockcheck.queries. A file belongs to one question (which tree, which paths) put to one lockcheck
+with its rules and models. A file that is damaged is one that is not there.
 
-It is a pickle of plain values: of classes of our own, and of no others, are objects made when it is
+It is a pickle of plain values: objects of our own classes, and of no others, are made when it is
 read. It is written whole or not at all.
 """
 
@@ -15,6 +15,7 @@ import copyreg
 import io
 import os
 import pickle
+import tempfile
 import zlib
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -91,20 +92,21 @@ class KeptRuns:
         _Pickler(stream).dump(dict(bits))
         _Pickler(stream).dump(kept)
         packed = zlib.compress(stream.getbuffer(), 1)
-        draft = self._file.with_name(f"{self._file.name}.{os.getpid()}")
-        try:
-            try:
-                with open(draft, "xb") as out:
-                    out.write(_MAGIC + _digest(packed))
-                    out.write(packed)
-                os.replace(draft, self._file)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    draft.unlink()
-                raise
+        with contextlib.suppress(OSError):
+            self._write(_MAGIC + _digest(packed), packed)
             self._drop_oldest()
-        except OSError:
-            return
+
+    def _write(self, *parts: bytes) -> None:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        number, draft = tempfile.mkstemp(prefix=f"{self._file.name}.", dir=self._directory)
+        try:
+            with open(number, "wb") as out:
+                out.writelines(parts)
+            os.replace(draft, self._file)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(draft)
+            raise
 
     def _drop_oldest(self) -> None:
         total = 0
@@ -124,6 +126,15 @@ def kept_files(directory: Path) -> list[Path]:
     return [file for _, file in sorted(found, reverse=True)]
 
 
+def clear_kept(directory: Path) -> int:
+    """Remove all files; how many bytes that frees. Raises OSError."""
+    freed = 0
+    for file in kept_files(directory):
+        freed += file.stat().st_size
+        file.unlink()
+    return freed
+
+
 def _digest(packed: bytes) -> bytes:
     return blake2b(packed, digest_size=_DIGEST_BYTES).digest()
 
@@ -133,7 +144,7 @@ def _standing_for(name: str) -> Any:
 
 
 class _Pickler(pickle.Pickler):
-    dispatch_table = {
+    dispatch_table = {  # noqa: RUF012  the library calls it an attribute of each pickler
         **copyreg.dispatch_table,
         Analysis: lambda _: (_standing_for, ("analysis",)),
         Memory: lambda _: (_standing_for, ("memory",)),

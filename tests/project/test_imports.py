@@ -49,11 +49,15 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
         frozenset({"config", "progress", "source", "parse", "lower", "facts", "models"}),
         "from file contents to facts; what is asked of them is for others",
     ),
+    "kept": (
+        frozenset({"queries", "lockstate"}),
+        "answers on disk: which objects are each run's own is for lock states to tell",
+    ),
     "workspace": (
         frozenset(
             {
                 *("beside", "config", "progress", "source", "models", "units"),
-                *("facts", "callgraph", "rules", "findings"),
+                *("facts", "kept", "stamp", "callgraph", "rules", "findings"),
             }
         ),
         "one configuration, checked as often as contents change",
@@ -127,7 +131,7 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
         "one command: options and exit status",
     ),
     "cli_cache": (
-        frozenset({"facts", "cli_options"}),
+        frozenset({"facts", "kept", "cli_options"}),
         "one command: what the store says of itself",
     ),
     "cli_questions": (
