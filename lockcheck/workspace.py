@@ -85,6 +85,7 @@ class Workspace:
         self._once = once
         self._watched: WatchedProgram | None = None
         self._tree_as_it_is = not config.overlay
+        self._is_first = True
         self._run: RuleRun | None = None
         self._runs: KeptRuns | None = None
 
@@ -114,7 +115,9 @@ class Workspace:
                 self._watched.queries.sweep()
                 self._keep(self._watched)
         finally:
-            gc.freeze()
+            if self._is_first:
+                gc.freeze()
+                self._is_first = False
             gc.enable()
         progress.end()
         notices.extend(checked.notices)

@@ -50,8 +50,7 @@ class CallView:
         self._records = analysis.program.models.lock_records
         self._at = at
         self._queries = analysis.queries
-        kept = kept and self._queries.tracking
-        self._node = Node(self, None, None, self._queries.now) if kept else None
+        self._node = self._queries.part(self) if kept else None
         self._look()
 
     def _look(self) -> None:
@@ -68,6 +67,11 @@ class CallView:
             for term in state.facts
             if term[0] != "held" and term[:2] != ("phi", PINNED)
         )
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether nobody had looked at it any more, so that it notes nothing now."""
+        return self._node is not None and self._node.of is None
 
     def noted(self) -> CallView:
         """The view as it is now, for the query that looks at it."""
@@ -226,9 +230,8 @@ class Views:
         """The view of a state in a function, one of those that the analysis keeps."""
         views = self._analysis.solved(key).views
         view = views.get(id(at))
-        if view is None:
+        if not isinstance(view, CallView) or view.is_dropped:
             view = views[id(at)] = CallView(self._analysis, at, kept=True)
-        assert isinstance(view, CallView)
         return view.noted()
 
     def looked_at(self, key: str, at: At) -> frozenset[int]:

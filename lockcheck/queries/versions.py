@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lockcheck.queries.carried import Kept, Part
 from lockcheck.queries.inputs import Inputs
-from lockcheck.queries.node import Node
+from lockcheck.queries.node import Node, Refreshing
 
 if TYPE_CHECKING:
     from lockcheck.queries.query import Query
@@ -28,6 +28,7 @@ class Queries:
     __slots__ = (
         "_inputs",
         "_kept",
+        "_parts",
         "_queries",
         "cycle_of",
         "cycles",
@@ -44,6 +45,7 @@ class Queries:
         self._inputs: list[Inputs[Any, Any]] = []
         self._queries: list[Query[Any, Any]] = []
         self.worked_out = 0  # answers, as opposed to those that were known
+        self._parts: list[Node] = []
         self._kept: dict[int, dict[Any, Node]] = {}  # answers of queries that are not there yet
         # Function → those that call each other with it; set by whoever knows the calls.
         self.cycles: Mapping[str, Cycle] = {}
@@ -91,6 +93,21 @@ class Queries:
                 query.forget(node)
         for inputs in self._inputs:
             inputs.sweep()
+        parts, self._parts = self._parts, []
+        for node in parts:
+            if node.used_by:
+                self._parts.append(node)
+            else:
+                node.rest_on({})
+                node.of = None  # whoever has it is told so, and makes a new one
+
+    def part(self, of: Refreshing) -> Node | None:
+        """A node for a part of answers that no query has; None where nobody needs any."""
+        if not self.tracking:
+            return None
+        node = Node(of, None, None, self.now)
+        self._parts.append(node)
+        return node
 
     def live(self) -> set[Node]:
         """All that the answers given at this version rest on."""
