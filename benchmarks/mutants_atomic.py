@@ -1,13 +1,18 @@
 """How much sleeping in atomic context, and how many locks left behind, lockcheck detects.
 
-    benchmarks/mutants_atomic.py [--tree VERSION] [--kind KIND] [--limit N] [--seed S] [--json FILE]
+    benchmarks/mutants_atomic.py [--tree VERSION] [--kind KIND] [--limit N] [--seed S]
+                                 [--json FILE] [--write]
 
 Edits real functions of the prepared trees through an overlay, no file is touched. A sleeping
 mutant gets a statement that may sleep right behind a statement that enters an atomic section; a
-balance mutant loses an unlock in front of a `return` or `goto`. Mutants of one kind sit in
-different functions and are analysed in one run. Detected: the function has a finding of a rule
-about sleeping, or about balance, that the unmutated tree has not. Prints a table by kind and
-section, and those that were missed. See benchmarks/mutants.py for locks that are missing.
+sleeping hook gets one first in a function to which a pointer leads in atomic context; a balance
+mutant loses an unlock in front of a `return` or `goto`, or returns where it should go to the label
+that unlocks. Mutants of one kind sit in different functions and are analysed in one run, or each in
+its own with --alone. Detected: a finding about sleeping, or about balance, that the unmutated tree
+has not, in the function or on a chain through it. Any other new finding is collateral. Prints a
+table by kind and section, and those that were missed; --write puts both into docs/mutants.md.
+--json keeps the results of each run, and what is there already is not run again. See
+benchmarks/mutants.py for locks that are missing.
 """
 
 from __future__ import annotations
@@ -15,189 +20,188 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
-import re
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 from unittest.mock import patch
 
-import mutants
-from mutants import PATHS, VERSIONS, _analyse_base, _kernel_tree, _ReadOnlyStore
+from mutants import PAGE, PATHS, VERSIONS, _kernel_tree, _ReadOnlyStore, _say
+from mutants_report import replace_part
+from mutants_sites import BALANCE_RULES, DROPPED, EARLY, KINDS, SLEEP_RULES, Mutant, Places, choose
 
-from lockcheck import session
-from lockcheck.callgraph.program import Program
+from lockcheck import session, units
 from lockcheck.config import Config
-from lockcheck.errors import Severity
-from lockcheck.facts.ir import unpack
+from lockcheck.errors import LockcheckError, Severity
+from lockcheck.findings.model import Finding, Report
+from lockcheck.lockstate.analysis import Analysis
+from lockcheck.rules import engine
 
-INCLUDES = "".join(f"#include <linux/{name}.h>\n" for name in ("delay", "mutex", "slab", "uaccess"))
-HELPERS = """static void lockcheck_three(void) { msleep(1); }
-static void lockcheck_two(void) { lockcheck_three(); }
-static void lockcheck_one(void) { lockcheck_two(); }
-struct lockcheck_operations { void (*hook)(void); };
-static void lockcheck_hook(void) { msleep(1); }
-static struct lockcheck_operations lockcheck_operations = { .hook = lockcheck_hook };
-static DEFINE_MUTEX(lockcheck_mutex);
-"""
-SLEEPERS = {
-    "mutex_lock": "mutex_lock(&lockcheck_mutex); mutex_unlock(&lockcheck_mutex);",
-    "msleep": "msleep(1);",
-    "kmalloc": "kfree(kmalloc(8, GFP_KERNEL));",
-    "copy_from_user": "{ char c; if (copy_from_user(&c, (void __user *)8, 1)) c = 0; }",
-    "callee": "lockcheck_one();",
-    "hook": "lockcheck_operations.hook();",
-}
-BALANCE = "dropped-unlock"
-SLEEP_RULES = frozenset({"sleep-in-atomic", "might-sleep", "timer-no-sleep",
-                         "rcu-callback-no-sleep", "mmu-notifier-no-sleep"})  # fmt: skip
-BALANCE_RULES = frozenset({"unbalanced-lock"})
-_STATEMENT = re.compile(r"\t+[a-z_]*(?:lock|disable|save)[a-z_]*\(.*\);$")
-_OPENS = re.compile(r"\s*(?:\}\s*)?(?:if|else|for|while|do|switch|case)\b")
-_UNLOCK = re.compile(r"\t\t+[a-z_]*(?:unlock|up_read|up_write|enable|restore)[a-z_]*\(.*\);$")
-_LEAVES = re.compile(r"\t\t+(?:return\b|goto\b).*;$")
-
-
-class Site(NamedTuple):
-    """A line, counted from 1, of a function that can be mutated; section: what is entered there."""
-
-    file: str
-    function: str
-    line: int
-    section: str
-
-
-def _sites(root: Path, program: Program, kind: str) -> Iterator[Site]:
-    """Every place for a mutant: in units only, where statements stand on lines of their own."""
-    texts: dict[str, list[str]] = {}
-    for key in sorted(program.functions):
-        function = program.functions[key]
-        if not function.file.endswith(".c") or program.model(key) is not None:
-            continue
-        if function.file not in texts:
-            texts[function.file] = (root / function.file).read_text("utf-8").split("\n")
-        lines = texts[function.file]
-        for call in program.calls[key].values():
-            models = [m for t in call.targets if (m := program.model(t)) is not None]
-            line = unpack(call.event[1])[0]
-            text, before = lines[line - 1], lines[line - 2]
-            if _OPENS.match(before) and not before.rstrip().endswith("{"):
-                continue
-            if kind == BALANCE:
-                after = lines[line]
-                drops = any(model.releases for model in models)
-                if drops and _UNLOCK.match(text) and _LEAVES.match(after):
-                    yield Site(function.file, function.name, line, text.strip().split("(", 1)[0])
-            elif _STATEMENT.match(text) and any(
-                effect.section for model in models for effect in model.acquires
-            ):
-                yield Site(function.file, function.name, line, text.strip().split("(", 1)[0])
-
-
-def _choose(sites: list[Site], limit: int, seed: str) -> list[Site]:
-    """Some of the sites, one for a function, and as many of each section as can be."""
-    shuffled = sorted(set(sites))
-    random.Random(seed).shuffle(shuffled)
-    seen: set[tuple[str, str]] = set()
-    by_section: dict[str, list[Site]] = defaultdict(list)
-    for site in shuffled:
-        if (site.file, site.function) not in seen:
-            seen.add((site.file, site.function))
-            by_section[site.section].append(site)
-    chosen: list[Site] = []
-    while len(chosen) < limit and any(by_section.values()):
-        for section in sorted(by_section):
-            if by_section[section] and len(chosen) < limit:
-                chosen.append(by_section[section].pop())
-    return chosen
-
-
-def _overlay(root: Path, kind: str, chosen: list[Site]) -> dict[str, bytes]:
-    """The files with their mutants."""
-    found: dict[str, bytes] = {}
-    for file in sorted({site.file for site in chosen}):
-        lines = (root / file).read_text("utf-8").split("\n")
-        for site in chosen:
-            if site.file == file and kind == BALANCE:
-                lines[site.line - 1] = ""
-            elif site.file == file:
-                lines[site.line - 1] += " " + SLEEPERS[kind]
-        if kind != BALANCE:
-            last = _behind_includes(lines)
-            lines[last] += "\n" + INCLUDES + HELPERS
-        found[file] = "\n".join(lines).encode()
-    return found
-
-
-def _behind_includes(lines: list[str]) -> int:
-    """The last line of the includes at the top that is in no #if."""
-    last = depth = 0
-    for number, text in enumerate(lines):
-        if text == "{":
-            break
-        if text.startswith("#if"):
-            depth += 1
-        elif text.startswith("#endif"):
-            depth -= 1
-        elif text.startswith("#include") and depth == 0:
-            last = number
-    return last
+Results = dict[str, dict[str, Any]]  # by tree and kind and so on: what came of each run
 
 
 def main() -> int:
-    """Make and analyse mutants; the exit status is 0 even if some are missed."""
-    kinds = (*SLEEPERS, BALANCE)
+    """Make and analyse mutants; the exit status is 0 even if some are missed, 130 on Ctrl-C."""
     parser = argparse.ArgumentParser(description="mutants of atomic sections and of balance")
     parser.add_argument("--tree", choices=VERSIONS, action="append")
-    parser.add_argument("--kind", choices=kinds, action="append")
+    parser.add_argument("--kind", choices=KINDS, action="append")
     parser.add_argument("--limit", type=int, default=20, help="of a kind and a tree")
     parser.add_argument("--seed", default="1")
     parser.add_argument("--path", action="append", help="of the tree; the default is KVM and GVT")
+    parser.add_argument("--alone", action="store_true", help="a run for each mutant")
     parser.add_argument("--cache", default=os.path.expanduser("~/.cache/lockcheck"))
-    parser.add_argument("--json", type=Path, help="write the results there, too")
+    parser.add_argument("--json", type=Path, help="keep the results there, go on from them")
+    parser.add_argument("--list", action="store_true", help="say what there is, analyse nothing")
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
     options = parser.parse_args()
-    table: dict[str, Counter[str]] = defaultdict(Counter)
-    missed: list[str] = []
-    for version in options.tree or VERSIONS:
-        tree = _kernel_tree(version)
-        paths = tuple(options.path or PATHS)
-        config = Config(tree=tree, paths=paths, jobs=1, cache=options.cache)
-        base, program = _analyse_base(config)
-        known = {finding.fingerprint for finding in base.findings}
-        for kind in options.kind or kinds:
-            chosen = _choose(list(_sites(tree.root, program, kind)), options.limit, options.seed)
-            overlay = _overlay(tree.root, kind, chosen)
-            with patch.object(session, "FactStore", _ReadOnlyStore):
-                report = session.analyse(
-                    Config(tree=tree, paths=paths, jobs=1, cache=options.cache, overlay=overlay)
-                )
-            errors = [n.message for n in report.notices if n.severity is Severity.ERROR]
-            if errors:
-                mutants._say(f"{version} {kind}: {errors[0]}")
-            rules = BALANCE_RULES if kind == BALANCE else SLEEP_RULES
-            new = [f for f in report.findings if f.fingerprint not in known and f.rule_id in rules]
-            places = {(f.location.file, f.location.function) for f in new}
-            places |= {(s.location.file, s.location.function) for f in new for s in f.related}
-            for site in chosen:
-                hit = (site.file, site.function) in places
-                table[kind]["made"] += 1
-                table[kind]["detected"] += hit
-                if not hit:
-                    where = f"{site.file}:{site.line} {site.function}() {site.section}"
-                    missed.append(f"{version} {kind} {where}")
-            others = places - {(site.file, site.function) for site in chosen}
-            table[kind]["collateral"] += len(others)
-            mutants._say(f"{version} {kind}: {table[kind]}")
-    print("| kind | made | detected | collateral |\n|---|---|---|---|")
-    for kind, counts in table.items():
-        print(f"| {kind} | {counts['made']} | {counts['detected']} | {counts['collateral']} |")
-    print("\n".join(["", *missed]))
-    if options.json is not None:
-        found = {"table": {k: dict(v) for k, v in table.items()}, "missed": missed}
-        options.json.write_text(json.dumps(found, indent=1))
-    return 0
+    results: Results = {}
+    if options.json is not None and options.json.exists():
+        results = json.loads(options.json.read_text())
+    status = 0
+    try:
+        for version in options.tree or VERSIONS:
+            _run(version, options, results)
+    except KeyboardInterrupt:
+        _say("interrupted: what follows is not everything")
+        status = 130
+    except LockcheckError as error:
+        _say(f"mutants: {error}")
+        return 2
+    if not options.list:
+        text = render(results.values())
+        print(text)
+        if options.write and status == 0:
+            replace_part(PAGE, "benchmarks/mutants_atomic.py", f"Seed {options.seed}.\n\n{text}")
+    return status
+
+
+def analyse_base(config: Config) -> tuple[Report, Analysis]:
+    """The report of the unmutated tree, and the analysis that it came from."""
+    kept: list[Analysis] = []
+
+    def keep(*arguments: Any) -> Analysis:
+        kept.append(Analysis(*arguments))
+        return kept[-1]
+
+    with patch.object(engine, "Analysis", keep):
+        return session.analyse(config), kept[0]
+
+
+def _run(version: str, options: argparse.Namespace, results: Results) -> None:
+    paths = tuple(options.path or PATHS)
+    asked = f"{options.seed} {options.limit}{' alone' if options.alone else ''} {' '.join(paths)}"
+    kinds = [kind for kind in options.kind or KINDS if options.list
+             or f"{version} {kind} {asked}" not in results]  # fmt: skip
+    if not kinds:
+        return
+    tree = _kernel_tree(version)
+    config = Config(tree=tree, paths=paths, jobs=1, cache=options.cache)
+    _say(f"{version}: the unmutated tree")
+    base, analysis = analyse_base(config)
+    places = Places(tree.root, analysis)
+    for kind in kinds:
+        made = places.all(kind)
+        chosen = choose(made, options.limit, options.seed)
+        _say(f"{version} {kind}: {len(chosen)} of {len(made)} places")
+        if options.list:
+            for mutant in chosen:
+                _say(f"  {mutant.name}: {mutant.edit}")
+            continue
+        batches = [[mutant] for mutant in chosen] if options.alone else [chosen]
+        for number, batch in enumerate(batches):
+            name = f"{version} {kind} {asked}" + (f" {number}" if options.alone else "")
+            if name not in results:
+                results[name] = _judge(version, config, base, places, batch)
+                for entry in results[name]["mutants"]:
+                    word = "ok" if entry["detected"] else "MISSED"
+                    _say(f"  {word}: {entry['file']}:{entry['line']} {entry['function']}(): "
+                         f"{entry['edit']}")  # fmt: skip
+                if options.json is not None:
+                    partial = options.json.with_name(options.json.name + ".part")
+                    partial.write_text(json.dumps(results, indent=1))
+                    partial.replace(options.json)
+
+
+def _judge(
+    version: str, config: Config, base: Report, places: Places, batch: Sequence[Mutant]
+) -> dict[str, Any]:
+    started = time.monotonic()
+    with patch.object(units, "FactStore", _ReadOnlyStore):
+        report = session.analyse(
+            Config(tree=config.tree, paths=config.paths, jobs=1, cache=config.cache,
+                   overlay=places.overlay(batch))
+        )  # fmt: skip
+    seconds = time.monotonic() - started
+    known = {finding.fingerprint for finding in base.findings}
+    new = [finding for finding in report.findings if finding.fingerprint not in known]
+    kind = batch[0].kind
+    rules = BALANCE_RULES if kind in (DROPPED, EARLY) else SLEEP_RULES
+    used: set[str] = set()
+    entries = []
+    for mutant in batch:
+        about = [f for f in new if f.rule_id in rules and _is_about(f, mutant)]
+        used.update(f.fingerprint for f in about)
+        detected = [_text(f) for f in about]
+        entries.append({**mutant._asdict(), "version": version, "detected": detected})
+    errors = [n.message for n in report.notices if n.severity is Severity.ERROR]
+    return {
+        "version": version,
+        "kind": kind,
+        "mutants": entries,
+        "collateral": [_text(f) for f in new if f.fingerprint not in used],
+        "errors": errors,
+        "seconds": seconds,
+    }
+
+
+def _is_about(finding: Finding, mutant: Mutant) -> bool:
+    steps = (finding.location, *(s.location for s in (*finding.chain, *finding.related)))
+    return any((step.file, step.function) == (mutant.file, mutant.function) for step in steps)
+
+
+def _text(finding: Finding) -> str:
+    where = finding.location
+    return f"{where.file}:{where.line} {where.function}(): {finding.message} [{finding.rule_id}]"
+
+
+def render(runs: Iterable[dict[str, Any]]) -> str:
+    """Markdown for some runs: a table by kind, one by what is entered or dropped, the missed."""
+    found = sorted(runs, key=lambda run: (KINDS.index(run["kind"]), run["version"]))
+    lines = [
+        "| kind | made | detected | missed | collateral | seconds for a run |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kind in KINDS:
+        mine = [run for run in found if run["kind"] == kind]
+        made = [mutant for run in mine for mutant in run["mutants"]]
+        if made:
+            hits = sum(bool(mutant["detected"]) for mutant in made)
+            others = sum(len(run["collateral"]) for run in mine)
+            seconds = sum(run["seconds"] for run in mine) / len(mine)
+            lines.append(f"| {kind} | {len(made)} | {hits} | {len(made) - hits} | {others} "
+                         f"| {seconds:.0f} |")  # fmt: skip
+    lines += ["", "By what is entered, or dropped:", "", "| statement | made | detected |",
+              "|---|---|---|"]  # fmt: skip
+    mutants = [mutant for run in found for mutant in run["mutants"]]
+    for section in sorted({mutant["section"] for mutant in mutants}):
+        mine = [mutant for mutant in mutants if mutant["section"] == section]
+        hits = sum(bool(mutant["detected"]) for mutant in mine)
+        lines.append(f"| {section} | {len(mine)} | {hits} |")
+    missed = [mutant for mutant in mutants if not mutant["detected"]]
+    if missed:
+        lines += ["", "### Missed", ""]
+    lines += [f"- {m['version']} {m['kind']}, `{m['function']}()` ({m['file']}:{m['line']}): "
+              f"{m['edit']}" for m in missed]  # fmt: skip
+    if any(run["collateral"] for run in found):
+        lines += ["", "### Collateral", ""]
+    lines += [f"- {run['version']} {run['kind']}: {text}" for run in found
+              for text in run["collateral"]]  # fmt: skip
+    broken = [(run, text) for run in found for text in run["errors"]]
+    if broken:
+        lines += ["", "### Does not compile", ""]
+    lines += [f"- {run['version']} {run['kind']}: {text}" for run, text in broken]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

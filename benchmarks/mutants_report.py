@@ -9,11 +9,7 @@ from typing import NamedTuple
 from mutants_kinds import KINDS
 from mutants_order import ORDER_KINDS
 
-_BEGIN, _END = "<!-- made by benchmarks/mutants.py -->", "<!-- end -->"
-_HAND = """
-## Why they are missed
-
-"""
+_END = "<!-- end -->"
 _KINDS = (*KINDS, *ORDER_KINDS)
 _LEDGER_LINES = 4
 _LEDGER_WIDTH = 360
@@ -87,9 +83,15 @@ def _row(kind: str, results: list[Result]) -> str:
 
 def write(page: Path, text: str, seed: str) -> None:
     """Put the results into the page; what is outside of the marks stays."""
-    old = page.read_text("utf-8") if page.exists() else ""
-    before, _, rest = old.partition(_BEGIN)
-    after = rest.partition(_END)[2] if rest else _HAND
-    before = before or "# Mutants\n\n"
-    made = f"{_BEGIN}\nSeed {seed}.\n\n{text}\n{_END}"
-    page.write_text(before + made + after, "utf-8")
+    replace_part(page, "benchmarks/mutants.py", f"Seed {seed}.\n\n{text}")
+
+
+def replace_part(page: Path, maker: str, text: str) -> None:
+    """Put text between the marks of its maker; a page without them gets them at its end."""
+    begin = f"<!-- made by {maker} -->"
+    old = page.read_text("utf-8") if page.exists() else "# Mutants\n\n"
+    before, _, rest = old.partition(begin)
+    if not rest:
+        before = before.rstrip("\n") + "\n\n"
+    after = rest.partition(_END)[2] if rest else "\n"
+    page.write_text(f"{before}{begin}\n{text}\n{_END}{after}", "utf-8")
