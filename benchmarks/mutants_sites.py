@@ -25,9 +25,9 @@ INCLUDES = "".join(f"#include <linux/{name}.h>\n" for name in ("delay", "mutex",
 HELPERS = """static void lockcheck_three(void) { msleep(1); }
 static void lockcheck_two(void) { lockcheck_three(); }
 static void lockcheck_one(void) { lockcheck_two(); }
-struct lockcheck_operations { void (*hook)(void); };
+struct lockcheck_operations_FILE { void (*hook)(void); };
 static void lockcheck_hook(void) { msleep(1); }
-static struct lockcheck_operations lockcheck_operations = { .hook = lockcheck_hook };
+static struct lockcheck_operations_FILE lockcheck_operations = { .hook = lockcheck_hook };
 static DEFINE_MUTEX(lockcheck_mutex);
 """
 SLEEPERS = {
@@ -106,7 +106,8 @@ class Places:
                 first = min(source.functions[mutant.function].start for mutant in mine)
                 at = _behind_includes(lines[: first - 1])
                 # Lines keep their numbers: what finds a mutant tells where.
-                here = (INCLUDES + HELPERS).rstrip("\n").split("\n")
+                helpers = HELPERS.replace("FILE", re.sub(r"\W", "_", file))
+                here = (INCLUDES + helpers).rstrip("\n").split("\n")
                 lines[at] = "\n".join([lines[at], *here, f"#line {at + 2}"])
             found[file] = "\n".join(lines).encode("utf-8", "surrogateescape")
         return found
@@ -120,8 +121,18 @@ class Places:
             if not function.file.endswith(".c") or self._program.model(key) is not None:
                 continue
             source = self.source(function.file)
-            if function.name in source.functions:
+            if function.name in source.functions and not self._is_dead(key):
                 yield key, source
+
+    def _is_dead(self, key: str) -> bool:
+        """Whether this configuration leaves a function at once: a helper is the constant 0."""
+        calls = self._program.calls[key]
+        takes = [
+            number
+            for number, call in calls.items()
+            if any((m := self._program.model(t)) is not None and m.locks for t in call.targets)
+        ]
+        return bool(takes) and not any(self._analysis.states_at(key, n) for n in takes)
 
     def _primitives(self, key: str, source: Source) -> Iterator[tuple[int, list[object]]]:
         """Calls of primitives that are statements of their own, by line."""
@@ -258,13 +269,15 @@ def choose(mutants: Sequence[Mutant], limit: int, seed: str) -> list[Mutant]:
 
 
 def _behind_includes(lines: list[str]) -> int:
-    """The last of some lines that includes a file and is in no #if; 0 without one."""
-    last = depth = 0
+    """The last of some lines that includes a file, outside of #if and of braces; 0 without one."""
+    last = depth = braces = 0
     for number, text in enumerate(lines):
         if text.startswith("#if"):
             depth += 1
         elif text.startswith("#endif"):
             depth -= 1
-        elif text.startswith("#include") and depth == 0:
+        elif text.startswith("#include") and depth == braces == 0:
             last = number
+        elif not text.startswith("#") and not text.endswith("\\"):
+            braces += text.count("{") - text.count("}")
     return last

@@ -54,3 +54,49 @@ def returned_calls(function: Function) -> set[int]:
         elif value[0] == "l":
             wanted.extend(sources.get(value[1], ()))
     return found
+
+
+def forwards(function: Function, block: int) -> set[int]:
+    """The blocks to which control may come from one, that one included."""
+    found = {block}
+    work = [block]
+    while work:
+        for later in successors(function.blocks[work.pop()][1]):
+            if later not in found:
+                found.add(later)
+                work.append(later)
+    return found
+
+
+def backwards(function: Function, blocks: set[int]) -> set[int]:
+    """The blocks from which control may come to some blocks, those themselves left out at first."""
+    before: dict[int, list[int]] = {}
+    for index, (_, terminator) in enumerate(function.blocks):
+        for successor in successors(terminator):
+            before.setdefault(successor, []).append(index)
+    found: set[int] = set()
+    work = list(blocks)
+    while work:
+        for earlier in before.get(work.pop(), ()):
+            if earlier not in found:
+                found.add(earlier)
+                work.append(earlier)
+    return found
+
+
+def calls_after(function: Function, number: int) -> list[int]:
+    """The calls to which control may come from behind a call."""
+    found: list[int] = []
+    for index, (events, terminator) in enumerate(function.blocks):
+        calls = [event[2] for event in events if event[0] == "C"]
+        if number in calls:
+            found.extend(calls[calls.index(number) + 1 :])
+            reached: set[int] = set()
+            for successor in successors(terminator):
+                reached |= forwards(function, successor)
+            for later in sorted(reached):
+                if later != index:
+                    found.extend(e[2] for e in function.blocks[later][0] if e[0] == "C")
+                else:
+                    found.extend(calls[: calls.index(number)])
+    return found

@@ -13,16 +13,18 @@ As with Engler et al., "Bugs as deviant behavior" (SOSP 2001), the other paths a
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from lockcheck.callgraph.program import Program
 from lockcheck.facts.ir import Expr, Function, successors
 from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.flow import backwards, forwards
+from lockcheck.lockstate.handover import HandOver, classes
 from lockcheck.lockstate.locksets import Held
-from lockcheck.lockstate.solver import At, Return
-from lockcheck.lockstate.terms import lock_class, object_root, root, strip_lock
-from lockcheck.models.loader import FunctionModel, LockEffect
+from lockcheck.lockstate.solver import Return
+from lockcheck.lockstate.terms import lock_class, object_root, root
+from lockcheck.models.loader import FunctionModel
 
 
 class Left(NamedTuple):
@@ -47,8 +49,7 @@ class BalanceAnalysis:
     def __init__(self, analysis: Analysis) -> None:
         self._analysis = analysis
         self._program: Program = analysis.program
-        self._handed: dict[str, bool] = {}
-        self._known: dict[str, tuple[frozenset[str | None], frozenset[str | None]]] = {}
+        self._others = HandOver(analysis)
 
     def find(self) -> Iterator[Left]:
         """All locks left behind, by function; each once, at the first return that leaves it."""
@@ -76,7 +77,7 @@ class BalanceAnalysis:
                 if lock in told or not self._is_sure(lock, left):
                     continue
                 found = self._left(function, lock, held, left, solved.returns)
-                if found is not None and not self._callers_drop(key, lock):
+                if found is not None and not self._others.callers_drop(key, lock):
                     told.add(lock)
                     yield found
 
@@ -91,23 +92,20 @@ class BalanceAnalysis:
             if self._enters_alone(function, lock) or self._enters_twice(function, lock):
                 return None
             return self._left_over(function, lock, held, left)
-        if _is_last_case(left):
+        if self._is_last_case(function, lock, left):
             return None
         after = {loc: released for released, loc in self._returns_after(function, lock)}
-        others = [r for r in returns if r.loc in after and self._has_dropped(r, lock, left)]
+        others = [r for r in returns if r.loc in after and _is_without(r, lock)]
         if self._was_dropped(function.key, lock):
             return None
-        if not others or all(_told_apart(left, other) for other in others):
-            # A helper, unless nobody ever drops such a lock that somebody else has taken.
-            alike = others or [r for r in returns if lock not in r.state.held]
-            if lock[0] == "section" or any(_by_argument(left, other) for other in alike):
-                return None
-            if not others and all(_told_apart(left, other) for other in alike):
-                return None
-            if not self._program.callers.get(function.key) or self._is_handed_over(lock):
-                return None
         if not self._passes_by(function, lock, held, left):
             return None
+        if not others or all(_told_apart(left, other) for other in others):
+            # A helper, unless nobody drops what it has kept.
+            if self._others.callers_may(function.key, lock):
+                return None
+            if not others and (lock[0] == "section" or self._others.anybody_may(lock)):
+                return None
         released = min((after[r.loc] for r in others), default=0)
         return Left(function.key, left.loc, lock, held, released)
 
@@ -118,33 +116,6 @@ class BalanceAnalysis:
             for states in self._analysis.solved(key).inputs.values()
             for state in states.values()
             for other in (*state.dropped, *(o for o, d in state.unsure.items() if d.dropped))
-        )
-
-    def _is_handed_over(self, lock: Expr) -> bool:
-        """Whether some function drops locks of a class that it has not taken itself."""
-        name = lock_class(lock)
-        if name is None:
-            return True
-        known = self._handed.get(name)
-        if known is None:
-            known = any(
-                name in dropped - taken or (None in dropped - taken)
-                for dropped, taken in (
-                    (dropped, taken)
-                    for key in sorted(self._program.functions)
-                    if self._program.model(key) is None and self._drops_any(key)
-                    for taken, dropped in (self._primitives(key),)
-                )
-            )
-            self._handed[name] = known
-        return known
-
-    def _drops_any(self, key: str) -> bool:
-        return any(
-            (model := self._program.model(target)) is not None
-            and any(not effect.section for effect in model.releases)
-            for call in self._program.calls[key].values()
-            for target in call.targets
         )
 
     def _enters_twice(self, function: Function, section: Expr) -> bool:
@@ -186,24 +157,43 @@ class BalanceAnalysis:
             return Left(function.key, left.loc, section, held, ended.loc, lock)
         return None
 
-    @staticmethod
-    def _has_dropped(returned: Return, lock: Expr, left: Return) -> bool:
-        """Whether a return, behind a release, may have dropped a lock that is not held there."""
-        state = returned.state
-        if lock in state.held or lock in state.unsure:
-            return False
-        return lock in state.ended or _kind(returned) == "unknown" or _kind(left) == "failed"
-
     def _returns_after(self, function: Function, lock: Expr) -> Iterator[tuple[int, int]]:
         """Releases of a lock that the function has taken, with the returns that come after them."""
         for block, (events, _) in enumerate(function.blocks):
             for event in events:
                 if event[0] != "C" or not self._drops(function, event[2], lock):
                     continue
-                for after in _forwards(function, block):
+                for after in forwards(function, block):
                     terminator = function.blocks[after][1]
                     if terminator[0] == "ret":
                         yield event[1], terminator[2]
+
+    def _is_last_case(self, function: Function, lock: Expr, left: Return) -> bool:
+        """Whether a return is reached because a value is none of several: there may be no such.
+
+        `if (s == A) { …; unlock } if (s == B) { …; unlock }`, where there is no third state. A
+        value that is none of them at the releases either says nothing.
+        """
+        none_of = {
+            term: fact.differs
+            for term, fact in left.state.facts.items()
+            if fact.equal is None and len(fact.differs) > 1
+        }
+        if not none_of:
+            return False
+        releases = [
+            at
+            for events, _ in function.blocks
+            for event in events
+            if event[0] == "C" and self._drops(function, event[2], lock)
+            for at in self._analysis.states_at(function.key, event[2])
+        ]
+        return any(
+            not releases
+            or any((fact := at.state.facts.get(term)) is None or not fact.differs >= values
+                   for at in releases)
+            for term, values in none_of.items()
+        )  # fmt: skip
 
     def _drops(self, function: Function, number: int, lock: Expr) -> bool:
         """Whether a call is a release, by a primitive, of a lock that is held there."""
@@ -218,7 +208,7 @@ class BalanceAnalysis:
         records = self._program.models.lock_records
         return any(
             lock in at.state.held
-            and name in _classes(tuple(e for e in effects if not e.section), at, records)
+            and name in classes(tuple(e for e in effects if not e.section), at, records)
             for at in (self._analysis.states_at(function.key, number) if effects else ())
         )
 
@@ -264,7 +254,7 @@ class BalanceAnalysis:
                         releasing.add(index)
                 if event[1] == held.loc:
                     start.add(index)
-        may_release = _backwards(function, releasing)
+        may_release = backwards(function, releasing)
         work = [s for block in start for s in successors(function.blocks[block][1])]
         for block in start:
             events, terminator = function.blocks[block]
@@ -311,76 +301,6 @@ class BalanceAnalysis:
                     return True
         return False
 
-    # -- what others say -----------------------------------------------------------------------
-
-    def _callers_drop(self, key: str, lock: Expr) -> bool:
-        """Whether a caller drops a lock of the class that it has not taken itself."""
-        name = lock_class(lock)
-        for site in self._program.callers.get(key, ()):
-            taken, dropped = self._primitives(site.caller)
-            if name in dropped - taken or (name is None and dropped):
-                return True
-        return False
-
-    def _primitives(self, key: str) -> tuple[frozenset[str | None], frozenset[str | None]]:
-        """The classes of locks that a function takes, and drops, by primitives."""
-        known = self._known.get(key)
-        if known is None:
-            taken: set[str | None] = set()
-            dropped: set[str | None] = set()
-            records = self._program.models.lock_records
-            for number, call in self._program.calls[key].items():
-                for target in call.targets:
-                    model = self._program.model(target)
-                    if model is None or not model.locks:
-                        continue
-                    for at in self._analysis.states_at(key, number):
-                        taken.update(_classes(model.acquires, at, records))
-                        dropped.update(_classes(model.releases, at, records))
-            known = (frozenset(taken), frozenset(dropped))
-            self._known[key] = known
-        return known
-
-
-def _classes(
-    effects: tuple[LockEffect, ...], at: At, records: Container[str]
-) -> Iterator[str | None]:
-    for effect in effects:
-        if effect.argument is None:
-            yield effect.section or lock_class(effect.lock or ("u",))
-        elif effect.argument + 1 < len(at.terms):
-            term = at.terms[effect.argument + 1]
-            yield lock_class(strip_lock(term, records))
-
-
-def _forwards(function: Function, block: int) -> set[int]:
-    """The blocks to which control may come from one, that one included."""
-    found = {block}
-    work = [block]
-    while work:
-        for later in successors(function.blocks[work.pop()][1]):
-            if later not in found:
-                found.add(later)
-                work.append(later)
-    return found
-
-
-def _backwards(function: Function, blocks: set[int]) -> set[int]:
-    """The blocks from which control may come to some blocks, those themselves left out at first."""
-    before: dict[int, list[int]] = {}
-    for index, (_, terminator) in enumerate(function.blocks):
-        for successor in successors(terminator):
-            before.setdefault(successor, []).append(index)
-    found: set[int] = set()
-    work = list(blocks)
-    while work:
-        for earlier in before.get(work.pop(), ()):
-            if earlier not in found:
-                found.add(earlier)
-                work.append(earlier)
-    return found
-
-
 def _same_class(lock: Expr, other: Expr) -> bool:
     if "section" in (lock[0], other[0]):
         return lock == other
@@ -388,15 +308,8 @@ def _same_class(lock: Expr, other: Expr) -> bool:
     return lock == other or name is None or lock_class(other) == name
 
 
-def _is_last_case(left: Return) -> bool:
-    """Whether a return is reached because a value is none of several: there may be no such value.
-
-    `if (s == A) { …; unlock } if (s == B) { …; unlock }`, where there is no third state. At the end
-    of a function that nobody has written a `return` for, that is the usual reason.
-    """
-    return left.loc == 0 or any(
-        fact.equal is None and len(fact.differs) > 1 for fact in left.state.facts.values()
-    )
+def _is_without(returned: Return, lock: Expr) -> bool:
+    return lock not in returned.state.held and lock not in returned.state.unsure
 
 
 def _told_apart(left: Return, other: Return) -> bool:
