@@ -152,8 +152,8 @@ def _is_from(loc: int, at: At, name: str | None, told: bool) -> bool:
     """
     held = [h for lock, h in at.state.held.items() if lock_name(lock) == name]
     unsure = [doubt.loc for lock, doubt in at.state.unsure.items() if lock_name(lock) == name]
-    if told:  # of a section that is entered twice, it is the caller's own that is left first
-        return loc in unsure or any(h.loc == loc and h.depth == 1 for h in held)
+    if told:  # of two, that is known by the place of the first, it is the second that goes first
+        return loc in unsure or any((h.loc == loc) == (h.depth == 1) for h in held)
     return bool(unsure) or not held
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from lockcheck.callgraph.program import Program
-from lockcheck.facts.ir import Expr, Function, successors
+from lockcheck.facts.ir import Expr, Function, Terminator, successors
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.flow import backwards, forwards
 from lockcheck.lockstate.handover import HandOver, classes
@@ -179,6 +179,8 @@ class BalanceAnalysis:
             for term, fact in left.state.facts.items()
             if fact.equal is None and len(fact.differs) > 1
         }
+        if left.loc == 0 and self._ends_as_last_case(function, lock):
+            return True
         if not none_of:
             return False
         releases = [
@@ -194,6 +196,19 @@ class BalanceAnalysis:
                    for at in releases)
             for term, values in none_of.items()
         )  # fmt: skip
+
+    def _ends_as_last_case(self, function: Function, lock: Expr) -> bool:
+        """Whether the way past the releases to the end is that a value is not some constant."""
+        releasing = {
+            block
+            for block, (events, _) in enumerate(function.blocks)
+            if any(e[0] == "C" and self._drops(function, e[2], lock) for e in events)
+        }
+        before = releasing | backwards(function, releasing)
+        return any(
+            block in before and _is_left_by_inequality(terminator, before)
+            for block, (_, terminator) in enumerate(function.blocks)
+        )
 
     def _drops(self, function: Function, number: int, lock: Expr) -> bool:
         """Whether a call is a release, by a primitive, of a lock that is held there."""
@@ -306,6 +321,20 @@ def _same_class(lock: Expr, other: Expr) -> bool:
         return lock == other
     name = lock_class(lock)
     return lock == other or name is None or lock_class(other) == name
+
+
+def _is_left_by_inequality(terminator: Terminator, inside: set[int]) -> bool:
+    """Whether control leaves some blocks at a branch because a value is not equal to a constant."""
+    if terminator[0] == "sw":
+        return any(successor not in inside for successor in successors(terminator))
+    if terminator[0] != "br":
+        return False
+    value, then, otherwise = terminator[1], terminator[2], terminator[3]
+    while value[0] == "o1" and value[1] == "!":
+        value, then, otherwise = value[2], otherwise, then
+    if value[0] != "o" or value[1] not in ("==", "!=") or "k" not in (value[2][0], value[3][0]):
+        return False
+    return (otherwise if value[1] == "==" else then) not in inside
 
 
 def _is_without(returned: Return, lock: Expr) -> bool:

@@ -1,0 +1,375 @@
+"""The same mutants, and the same units without them, under lockcheck and under other tools.
+
+    benchmarks/other_tools.py --work DIR [--tree VERSION] [--limit N] [--files N] [--seed S]
+        [--smatch NAME=DIR]… [--spatch COMMAND] [--clang COMMAND] [--sparse COMMAND] [--write]
+
+Mutants of all kinds of mutants_atomic.py and mutants_order.py, each in a function of its own, are
+put into copies of a few units under DIR; no other file is touched. Every tool reads the units as
+they are and then with the mutants. Found: a message about locks or sleeping in a mutated function
+that the unmutated unit does not have. False: the messages about them that the unmutated units have,
+and new ones elsewhere. smatch reads every unit twice: once for its database (--info), which is made
+with its own scripts, once to check. A tool that is not named is left out. --json keeps the messages
+of each tool, and those that are there are not asked for again. --write puts the table into
+benchmarks/other_tools.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+from mutants import PATHS, ROOT, VERSIONS, _kernel_tree, _ReadOnlyStore, _say
+from mutants_atomic import analyse_base
+from mutants_order import ORDER_KINDS, make_order
+from mutants_reach import Tree
+from mutants_report import replace_part
+from mutants_sites import KINDS, Mutant, Places, choose
+
+from lockcheck import session, units
+from lockcheck.config import Config
+from lockcheck.source.commands import load_commands
+
+PAGE = ROOT / "benchmarks" / "other_tools.md"
+COPIED = ("arch/x86/kvm", "virt/kvm", "drivers/gpu/drm/i915")  # with the headers of the units
+OURS = frozenset({"sleep-in-atomic", "might-sleep", "timer-no-sleep", "rcu-callback-no-sleep",
+                  "mmu-notifier-no-sleep", "commit-hook-no-sleep", "unbalanced-lock",
+                  "self-deadlock", "lock-inversion", "kvm-lock-order"})  # fmt: skip
+_ABOUT = re.compile(r"lock|atomic|sleep|\birqs?\b|irqsave|preempt|context imbalance|GFP_KERNEL",
+                    re.IGNORECASE)  # fmt: skip
+_MESSAGE = re.compile(r"^(?P<file>/?[^\s:]+\.[ch]):(?P<line>\d+)(?::[\d-]+)?:? (?P<text>.*)$")
+_NOT_OURS = re.compile(r"static assertion failed|error: ")
+_SPARSE_FLAGS = ("-D__linux__", "-Dlinux", "-D__STDC__", "-Dunix", "-D__unix__", "-D__x86_64__")
+
+
+class Message(NamedTuple):
+    """file: relative to the tree. line: of the unmutated file."""
+
+    file: str
+    line: int
+    text: str
+
+
+class Unit(NamedTuple):
+    file: str
+    directory: str
+    arguments: tuple[str, ...]
+
+
+class Setting(NamedTuple):
+    """What a tool reads. root: of the copies; named: how the tool is called in commands."""
+
+    root: Path
+    units: tuple[Unit, ...]
+    source: Path
+    build: Path
+
+
+Tool = Callable[[Setting], Iterator[Message]]
+
+
+def main() -> int:
+    """Run the tools and print the table; the exit status is 0 whatever they find."""
+    parser = argparse.ArgumentParser(description="the same mutants under other tools")
+    parser.add_argument("--work", type=Path, required=True, help="an empty directory")
+    parser.add_argument("--tree", choices=VERSIONS, default="6.12")
+    parser.add_argument("--limit", type=int, default=8, help="of a kind")
+    parser.add_argument("--files", type=int, default=12, help="units that have mutants")
+    parser.add_argument("--seed", default="1")
+    parser.add_argument("--smatch", action="append", default=[], metavar="NAME=DIR")
+    parser.add_argument("--spatch", help="the command")
+    parser.add_argument("--clang", help="the command")
+    parser.add_argument("--sparse", help="the command")
+    parser.add_argument("--cache", default=os.path.expanduser("~/.cache/lockcheck"))
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
+    options = parser.parse_args()
+    done: dict[str, Any] = {}
+    if options.json is not None and options.json.exists():
+        done = json.loads(options.json.read_text())
+    tree = _kernel_tree(options.tree)
+    config = Config(tree=tree, paths=PATHS, jobs=1, cache=options.cache)
+    base, analysis = analyse_base(config)
+    places = Places(tree.root, analysis)
+    mutants = _choose(places, Tree(tree.root, analysis.program, base.obligations), options)
+    files = sorted({mutant.file for mutant in mutants})
+    _say(f"{len(mutants)} mutants in {len(files)} units")
+    overlay = places.overlay(mutants)
+    chosen = tuple(
+        Unit(c.file, c.directory, c.arguments)
+        for c in load_commands(tree, PATHS).commands
+        if c.file in files
+    )
+    settings = []
+    for name in ("clean", "broken"):
+        root = options.work.absolute() / options.tree / name
+        _copy(tree.root, root, overlay if name == "broken" else {})
+        settings.append(Setting(root, chosen, tree.root, tree.build))
+
+    def ours(setting: Setting) -> Iterator[Message]:
+        with patch.object(units, "FactStore", _ReadOnlyStore):
+            broken = setting.root.name == "broken"
+            report = session.analyse(
+                Config(tree=tree, paths=PATHS, jobs=1, cache=options.cache,
+                       overlay=overlay if broken else {})
+            )  # fmt: skip
+        for found in report.findings:
+            if found.rule_id in OURS:
+                steps = (found.location, *(s.location for s in (*found.chain, *found.related)))
+                names = " ".join(dict.fromkeys(f"{s.function}()" for s in steps if s.function))
+                yield Message(found.location.file, found.location.line,
+                              f"{found.message} [{found.rule_id}; {names}]")  # fmt: skip
+
+    tools: dict[str, Tool] = {"lockcheck": ours}
+    for named in options.smatch:
+        name, _, directory = named.partition("=")
+        tools[name] = _smatch(Path(directory).absolute())
+    if options.sparse:
+        tools["sparse"] = _sparse(options.sparse)
+    if options.spatch:
+        tools["spatch, locks/*.cocci"] = _spatch(options.spatch)
+    if options.clang:
+        tools["clang -Wthread-safety"] = _clang(options.clang)
+    for name, tool in tools.items():
+        for setting in settings:
+            key = f"{name} {setting.root.name}"
+            if key not in done:
+                _say(key)
+                started = time.monotonic()
+                messages = sorted(set(tool(setting)))
+                done[key] = {"messages": messages, "seconds": time.monotonic() - started}
+                if options.json is not None:
+                    options.json.write_text(json.dumps(done, indent=1))
+    text = _render(list(tools), done, mutants, places)
+    print(text)
+    if options.write:
+        replace_part(PAGE, "benchmarks/other_tools.py", text)
+    return 0
+
+
+def _choose(places: Places, tree: Tree, options: argparse.Namespace) -> list[Mutant]:
+    """Some mutants of each kind, all in different functions of a few units."""
+    made = {kind: places.all(kind) for kind in KINDS}
+    for kind in ORDER_KINDS:
+        made[kind] = [
+            Mutant(kind, m.file, m.function, m.line, m.member, m.edit, tuple(m.lines.items()))
+            for m in make_order(tree, kind, options.seed)
+        ]
+    counts = Counter(m.file for kind in made.values() for m in kind)
+    files = {file for file, _ in counts.most_common(options.files)}
+    taken: set[tuple[str, str]] = set()
+    chosen: list[Mutant] = []
+    # Those of which there are few come first: a function has one mutant only.
+    for kind in sorted(made, key=lambda kind: len(made[kind])):
+        free = [m for m in made[kind] if m.file in files and (m.file, m.function) not in taken]
+        some = choose(free, options.limit, options.seed)
+        taken |= {(m.file, m.function) for m in some}
+        chosen += some
+    return sorted(chosen)
+
+
+def _copy(source: Path, root: Path, overlay: dict[str, bytes]) -> None:
+    for directory in COPIED:
+        shutil.rmtree(root / directory, ignore_errors=True)
+        shutil.copytree(source / directory, root / directory)
+    for file, contents in overlay.items():
+        (root / file).write_bytes(contents)
+
+
+# -- tools -----------------------------------------------------------------------------------------
+
+
+def _arguments(unit: Unit, drop: str) -> list[str]:
+    """The arguments of a unit without those for clang, usable in any directory."""
+    found = []
+    for argument in unit.arguments:
+        if re.match(drop, argument):
+            continue
+        prefix = "-I" if argument.startswith("-I") else ""
+        path = argument.removeprefix(prefix)
+        if path.startswith("./") or (prefix and path and not path.startswith("/")):
+            argument = f"{prefix}{Path(unit.directory) / path}"
+        found.append(argument)
+    return found
+
+
+def _run(command: Sequence[str], directory: Path | str) -> str:
+    done = subprocess.run(
+        command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        errors="replace", check=False,
+    )  # fmt: skip
+    return done.stdout
+
+
+def _messages(output: str, root: Path) -> Iterator[Message]:
+    """The messages about locks and sleeping among the lines that a tool has printed."""
+    for line in output.splitlines():
+        found = _MESSAGE.match(line)
+        if found is None or not _ABOUT.search(found["text"]) or _NOT_OURS.search(found["text"]):
+            continue
+        file = found["file"].removeprefix(f"{root}/")
+        if not file.startswith("/"):
+            yield Message(file, int(found["line"]), found["text"])
+
+
+_FOR_CLANG = r"--target|-Wno-everything|-ferror-limit|-Qunused-arguments"
+
+
+def _smatch(directory: Path) -> Tool:
+    def run(setting: Setting) -> Iterator[Message]:
+        def check(unit: Unit, *more: str) -> str:
+            return _run(
+                [str(directory / "smatch"), "-p=kernel", "--succeed", "--full-path",
+                 f"--data={directory / 'smatch_data'}", *more, *_SPARSE_FLAGS,
+                 *_arguments(unit, _FOR_CLANG), str(setting.root / unit.file)],
+                setting.root,
+            )  # fmt: skip
+
+        warnings, database = setting.root / "smatch_warns.txt", setting.root / "smatch_db.sqlite"
+        database.unlink(missing_ok=True)
+        create = str(directory / "smatch_data" / "db" / "create_db.sh")
+        warnings.write_text("")
+        _run([create, "-p=kernel", str(warnings)], setting.root)
+        warnings.write_text(
+            "".join(check(unit, "--call-tree", "--info", "--spammy") for unit in setting.units)
+        )
+        _run([create, "-p=kernel", str(warnings)], setting.root)
+        for unit in setting.units:
+            yield from _messages(check(unit), setting.root)
+
+    return run
+
+
+def _sparse(command: str) -> Tool:
+    def run(setting: Setting) -> Iterator[Message]:
+        for unit in setting.units:
+            output = _run(
+                [command, "-Wcontext", *_SPARSE_FLAGS, *_arguments(unit, _FOR_CLANG),
+                 str(setting.root / unit.file)], setting.root,
+            )  # fmt: skip
+            yield from _messages(output, setting.root)
+
+    return run
+
+
+def _spatch(command: str) -> Tool:
+    def run(setting: Setting) -> Iterator[Message]:
+        for script in sorted((setting.source / "scripts" / "coccinelle" / "locks").glob("*.cocci")):
+            stated = re.search(r"^// Options: (.*)$", script.read_text(), re.MULTILINE)
+            for unit in setting.units:
+                output = _run(
+                    [command, "-D", "report", "--no-show-diff", "--very-quiet",
+                     "--cocci-file", str(script), *(stated[1].split() if stated else ()),
+                     str(setting.root / unit.file)], setting.root,
+                )  # fmt: skip
+                for message in _messages(output, setting.root):
+                    yield message._replace(
+                        line=_line_of(setting.root / message.file, message.line),
+                        text=f"{message.text} [{script.stem}]",
+                    )
+
+    return run
+
+
+def _line_of(path: Path, physical: int) -> int:
+    """A line of a mutated file as #line counts it: spatch does not read that."""
+    logical = 0
+    for text in path.read_text("utf-8", "replace").split("\n")[:physical]:
+        stated = re.match(r"#line (\d+)$", text)
+        logical = int(stated[1]) - 1 if stated else logical + 1
+    return logical
+
+
+def _clang(command: str) -> Tool:
+    def run(setting: Setting) -> Iterator[Message]:
+        for unit in setting.units:
+            output = _run(
+                [command, "-fsyntax-only", *unit.arguments, "-Wthread-safety",
+                 "-Wthread-safety-beta", str(setting.root / unit.file)], unit.directory,
+            )  # fmt: skip
+            yield from _messages(output, setting.root)
+
+    return run
+
+
+# -- the table -------------------------------------------------------------------------------------
+
+
+def _render(tools: list[str], done: dict[str, Any], mutants: list[Mutant], places: Places) -> str:
+    found: dict[str, set[Mutant]] = {}
+    others: dict[str, tuple[list[Message], list[Message]]] = {}
+    for tool in tools:
+        clean = [Message(*m) for m in done[f"{tool} clean"]["messages"]]
+        broken = [Message(*m) for m in done[f"{tool} broken"]["messages"]]
+        known = Counter(map(_meaning, clean))
+        new = []
+        for message in broken:
+            if known[_meaning(message)]:
+                known[_meaning(message)] -= 1
+            else:
+                new.append(message)
+        found[tool] = {m for m in mutants if any(_is_about(n, m, places) for n in new)}
+        left = [n for n in new if not any(_is_about(n, m, places) for m in mutants)]
+        others[tool] = clean, left
+    kinds = (*KINDS, *ORDER_KINDS)
+    lines = [f"| kind | made | {' | '.join(tools)} |", "|---" * (len(tools) + 2) + "|"]
+    for kind in kinds:
+        mine = [m for m in mutants if m.kind == kind]
+        hits = " | ".join(str(sum(m in found[tool] for m in mine)) for tool in tools)
+        lines.append(f"| {kind} | {len(mine)} | {hits} |")
+    lines.append(f"| all | {len(mutants)} | "
+                 f"{' | '.join(str(len(found[tool])) for tool in tools)} |")  # fmt: skip
+    rows = (
+        ("missed", lambda tool: len(mutants) - len(found[tool])),
+        ("messages without mutants", lambda tool: len(others[tool][0])),
+        ("new messages elsewhere", lambda tool: len(others[tool][1])),
+        ("seconds without mutants", lambda tool: round(done[f"{tool} clean"]["seconds"])),
+        ("seconds with mutants", lambda tool: round(done[f"{tool} broken"]["seconds"])),
+    )
+    lines += [
+        f"| {title} | | {' | '.join(str(of(tool)) for tool in tools)} |" for title, of in rows
+    ]
+    for tool in tools:
+        for title, messages in zip(
+            ("without mutants", "new, elsewhere"), others[tool], strict=True
+        ):
+            if messages:
+                lines += ["", f"{tool}, {title}:", ""]
+                lines += [f"- {m.file}:{m.line} {_short(m.text)}" for m in messages]
+    lines += ["", "Mutants, and who finds them:", "", "| mutant | found by |", "|---|---|"]
+    for mutant in mutants:
+        who = ", ".join(tool for tool in tools if mutant in found[tool]) or "nobody"
+        lines.append(f"| {mutant.kind}, `{mutant.function}()` ({mutant.file}:{mutant.line}): "
+                     f"{mutant.edit.replace('|', '¦')} | {who} |")  # fmt: skip
+    return "\n".join(lines)
+
+
+def _short(text: str) -> str:
+    return re.sub(r"; [\w()@. ]*\]$", "]", text)
+
+
+def _meaning(message: Message) -> tuple[str, str]:
+    return message.file, re.sub(r"\d+", "", message.text)
+
+
+def _is_about(message: Message, mutant: Mutant, places: Places) -> bool:
+    if f" {mutant.function}() " in f" {message.text.replace(']', ' ')} ":
+        return True
+    if message.file != mutant.file:
+        return False
+    function = places.source(mutant.file).functions[mutant.function]
+    return function.start <= message.line <= function.last
+
+
+if __name__ == "__main__":
+    sys.exit(main())
