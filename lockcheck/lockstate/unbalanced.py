@@ -104,7 +104,10 @@ class BalanceAnalysis:
             # A helper, unless nobody drops what it has kept.
             if self._others.callers_may(function.key, lock):
                 return None
-            if not others and (lock[0] == "section" or self._others.anybody_may(lock)):
+            if not others and lock[0] == "section":
+                return None
+            # With a failure nobody hands a lock over.
+            if not others and _kind(left) != "failed" and self._others.anybody_may(lock):
                 return None
         released = min((after[r.loc] for r in others), default=0)
         return Left(function.key, left.loc, lock, held, released)
