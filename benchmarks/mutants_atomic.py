@@ -1,4 +1,4 @@
-"""How much sleeping in atomic context, and how many locks left behind, lockcheck detects.
+"""How much sleeping in atomic context, how many locks left behind or nested wrongly, it detects.
 
     benchmarks/mutants_atomic.py [--tree VERSION] [--kind KIND] [--limit N] [--seed S]
                                  [--json FILE] [--write]
@@ -7,9 +7,10 @@ Edits real functions of the prepared trees through an overlay, no file is touche
 mutant gets a statement that may sleep right behind a statement that enters an atomic section; a
 sleeping hook gets one first in a function to which a pointer leads in atomic context; a balance
 mutant loses an unlock in front of a `return` or `goto`, or returns where it should go to the label
-that unlocks. Mutants of one kind sit in different functions and are analysed in one run, or each in
-its own with --alone. Detected: a finding about sleeping, or about balance, that the unmutated tree
-has not, in the function or on a chain through it. Any other new finding is collateral. Prints a
+that unlocks; mutants_order.py has the ones that take a lock twice or in another order. Mutants of
+one kind sit in different functions and are analysed in one run, or each in its own with --alone.
+Detected: a finding of the rules in question, in the function or on a chain through it, that the
+unmutated tree has not. Any other new finding is collateral. Prints a
 table by kind and section, and those that were missed; --write puts both into docs/mutants.md.
 --json keeps the results of each run, and what is there already is not run again. See
 benchmarks/mutants.py for locks that are missing.
@@ -28,8 +29,20 @@ from typing import Any
 from unittest.mock import patch
 
 from mutants import PAGE, PATHS, VERSIONS, _kernel_tree, _ReadOnlyStore, _say
+from mutants_order import ORDER_KINDS, make_order
+from mutants_reach import Tree
 from mutants_report import replace_part
-from mutants_sites import BALANCE_RULES, DROPPED, EARLY, KINDS, SLEEP_RULES, Mutant, Places, choose
+from mutants_sites import (
+    BALANCE_RULES,
+    DROPPED,
+    EARLY,
+    ORDER_RULES,
+    SITE_KINDS,
+    SLEEP_RULES,
+    Mutant,
+    Places,
+    choose,
+)
 
 from lockcheck import session, units
 from lockcheck.config import Config
@@ -37,6 +50,8 @@ from lockcheck.errors import LockcheckError, Severity
 from lockcheck.findings.model import Finding, Report
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.rules import engine
+
+KINDS = (*SITE_KINDS, *ORDER_KINDS)
 
 Results = dict[str, dict[str, Any]]  # by tree and kind and so on: what came of each run
 
@@ -88,6 +103,19 @@ def analyse_base(config: Config) -> tuple[Report, Analysis]:
         return session.analyse(config), kept[0]
 
 
+def all_mutants(
+    places: Places, base: Report, analysis: Analysis, kind: str, seed: str
+) -> list[Mutant]:
+    """All mutants of a kind in the tree that was analysed."""
+    if kind in SITE_KINDS:
+        return places.all(kind)
+    tree = Tree(places.root, analysis.program, base.obligations)
+    return [
+        Mutant(kind, m.file, m.function, m.line, kind, m.edit, tuple(m.lines.items()))
+        for m in make_order(tree, kind, seed)
+    ]
+
+
 def _run(version: str, options: argparse.Namespace, results: Results) -> None:
     paths = tuple(options.path or PATHS)
     asked = f"{options.seed} {options.limit}{' alone' if options.alone else ''} {' '.join(paths)}"
@@ -101,7 +129,7 @@ def _run(version: str, options: argparse.Namespace, results: Results) -> None:
     base, analysis = analyse_base(config)
     places = Places(tree.root, analysis)
     for kind in kinds:
-        made = places.all(kind)
+        made = all_mutants(places, base, analysis, kind, options.seed)
         chosen = choose(made, options.limit, options.seed)
         _say(f"{version} {kind}: {len(chosen)} of {len(made)} places")
         if options.list:
@@ -136,7 +164,9 @@ def _judge(
     known = {finding.fingerprint for finding in base.findings}
     new = [finding for finding in report.findings if finding.fingerprint not in known]
     kind = batch[0].kind
-    rules = BALANCE_RULES if kind in (DROPPED, EARLY) else SLEEP_RULES
+    rules = SLEEP_RULES
+    if kind in (DROPPED, EARLY, *ORDER_KINDS):
+        rules = ORDER_RULES if kind in ORDER_KINDS else BALANCE_RULES
     used: set[str] = set()
     entries = []
     for mutant in batch:

@@ -39,12 +39,13 @@ SLEEPERS = {
     "hook": "lockcheck_operations.hook();",
 }
 HOOK, DROPPED, EARLY = "sleeping-hook", "dropped-unlock", "early-return"
-KINDS = (*SLEEPERS, HOOK, DROPPED, EARLY)
+SITE_KINDS = (*SLEEPERS, HOOK, DROPPED, EARLY)
 SLEEP_RULES = frozenset({"sleep-in-atomic", "might-sleep", "timer-no-sleep",
                          "rcu-callback-no-sleep", "mmu-notifier-no-sleep",
                          "commit-hook-no-sleep"})  # fmt: skip
 # A lock that is left is also found where it is taken again.
 BALANCE_RULES = frozenset({"unbalanced-lock", "self-deadlock", "sleep-in-atomic"})
+ORDER_RULES = frozenset({"self-deadlock", "lock-inversion", "kvm-lock-order"})
 _MAX_TARGETS = 8  # functions that a pointer may lead to
 _STATEMENT = re.compile(r"\t+(?:[\w>.*-]+ = )?(?P<call>\w+)\([^;]*\);$")
 _OPENS = re.compile(r"\s*(?:\}\s*)?(?:if|else|for|while|do|switch|case)\b")
@@ -74,7 +75,7 @@ class Places:
     """The unmutated tree: its sources, and what the analysis knows of it."""
 
     def __init__(self, root: Path, analysis: Analysis) -> None:
-        self._root = root
+        self.root = root
         self._analysis = analysis
         self._program: Program = analysis.program
         self._sections = frozenset(atomic_sections(self._program.models))
@@ -82,7 +83,7 @@ class Places:
 
     def source(self, file: str) -> Source:
         if file not in self._sources:
-            text = (self._root / file).read_text("utf-8", "surrogateescape")
+            text = (self.root / file).read_text("utf-8", "surrogateescape")
             self._sources[file] = Source(file, text)
         return self._sources[file]
 

@@ -30,11 +30,9 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from mutants import PATHS, ROOT, VERSIONS, _kernel_tree, _ReadOnlyStore, _say
-from mutants_atomic import analyse_base
-from mutants_order import ORDER_KINDS, make_order
-from mutants_reach import Tree
+from mutants_atomic import KINDS, all_mutants, analyse_base
 from mutants_report import replace_part
-from mutants_sites import KINDS, Mutant, Places, choose
+from mutants_sites import Mutant, Places, choose
 
 from lockcheck import session, units
 from lockcheck.config import Config
@@ -101,7 +99,9 @@ def main() -> int:
     config = Config(tree=tree, paths=PATHS, jobs=1, cache=options.cache)
     base, analysis = analyse_base(config)
     places = Places(tree.root, analysis)
-    mutants = _choose(places, Tree(tree.root, analysis.program, base.obligations), options)
+    mutants = _choose(
+        {kind: all_mutants(places, base, analysis, kind, options.seed) for kind in KINDS}, options
+    )
     files = sorted({mutant.file for mutant in mutants})
     _say(f"{len(mutants)} mutants in {len(files)} units")
     overlay = places.overlay(mutants)
@@ -157,14 +157,8 @@ def main() -> int:
     return 0
 
 
-def _choose(places: Places, tree: Tree, options: argparse.Namespace) -> list[Mutant]:
+def _choose(made: dict[str, list[Mutant]], options: argparse.Namespace) -> list[Mutant]:
     """Some mutants of each kind, all in different functions of a few units."""
-    made = {kind: places.all(kind) for kind in KINDS}
-    for kind in ORDER_KINDS:
-        made[kind] = [
-            Mutant(kind, m.file, m.function, m.line, m.member, m.edit, tuple(m.lines.items()))
-            for m in make_order(tree, kind, options.seed)
-        ]
     counts = Counter(m.file for kind in made.values() for m in kind)
     files = {file for file, _ in counts.most_common(options.files)}
     taken: set[tuple[str, str]] = set()
@@ -321,9 +315,8 @@ def _render(tools: list[str], done: dict[str, Any], mutants: list[Mutant], place
         found[tool] = {m for m in mutants if any(_is_about(n, m, places) for n in new)}
         left = [n for n in new if not any(_is_about(n, m, places) for m in mutants)]
         others[tool] = clean, left
-    kinds = (*KINDS, *ORDER_KINDS)
     lines = [f"| kind | made | {' | '.join(tools)} |", "|---" * (len(tools) + 2) + "|"]
-    for kind in kinds:
+    for kind in KINDS:
         mine = [m for m in mutants if m.kind == kind]
         hits = " | ".join(str(sum(m in found[tool] for m in mine)) for tool in tools)
         lines.append(f"| {kind} | {len(mine)} | {hits} |")

@@ -58,7 +58,8 @@ class HandOver:
                 if not self._drops_any(target):
                     continue
                 for at in self._analysis.states_at(site.caller, number):
-                    if name in self._dropped(target, at) and _is_from(site.loc, at, name, told):
+                    dropped = self._dropped(target, at)
+                    if dropped & {None, name} and _is_from(site.loc, at, name, told):
                         return True
         return False
 

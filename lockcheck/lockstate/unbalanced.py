@@ -104,7 +104,7 @@ class BalanceAnalysis:
             # A helper, unless nobody drops what it has kept.
             if self._others.callers_may(function.key, lock):
                 return None
-            if not others and lock[0] == "section":
+            if not others and (lock[0] == "section" or _has_dropped_any(left)):
                 return None
             # With a failure nobody hands a lock over.
             if not others and _kind(left) != "failed" and self._others.anybody_may(lock):
@@ -319,6 +319,7 @@ class BalanceAnalysis:
                     return True
         return False
 
+
 def _same_class(lock: Expr, other: Expr) -> bool:
     if "section" in (lock[0], other[0]):
         return lock == other
@@ -338,6 +339,13 @@ def _is_left_by_inequality(terminator: Terminator, inside: set[int]) -> bool:
     if value[0] != "o" or value[1] not in ("==", "!=") or "k" not in (value[2][0], value[3][0]):
         return False
     return (otherwise if value[1] == "==" else then) not in inside
+
+
+def _has_dropped_any(left: Return) -> bool:
+    """Whether a lock was dropped that nobody has seen being taken: it may be this one."""
+    return any(lock[0] != "section" for lock in left.state.dropped) or any(
+        doubt.dropped for doubt in left.state.unsure.values()
+    )
 
 
 def _is_without(returned: Return, lock: Expr) -> bool:
