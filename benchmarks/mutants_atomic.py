@@ -7,8 +7,8 @@ Edits real functions of the prepared trees through an overlay, no file is touche
 mutant gets a statement that may sleep right behind a statement that enters an atomic section; a
 sleeping hook gets one first in a function to which a pointer leads in atomic context; a balance
 mutant loses an unlock in front of a `return` or `goto`, or returns where it should go to the label
-that unlocks; mutants_order.py has the ones that take a lock twice or in another order. Mutants of
-one kind sit in different functions and are analysed in one run, or each in its own with --alone.
+that unlocks; mutants_order.py has the ones that take a lock twice or in another order. Mutants sit
+in different functions and are analysed in a few runs, or each in its own with --alone.
 Detected: a finding of the rules in question, in the function or on a chain through it, that the
 unmutated tree has not. Any other new finding is collateral. Prints a
 table by kind and section, and those that were missed; --write puts both into docs/mutants.md.
@@ -36,9 +36,11 @@ from mutants_sites import (
     BALANCE_RULES,
     DROPPED,
     EARLY,
+    HOOK,
     ORDER_RULES,
     SITE_KINDS,
     SLEEP_RULES,
+    SLEEPERS,
     Mutant,
     Places,
     choose,
@@ -52,6 +54,8 @@ from lockcheck.lockstate.analysis import Analysis
 from lockcheck.rules import engine
 
 KINDS = (*SITE_KINDS, *ORDER_KINDS)
+# Kinds that go into one run: what their mutants bring is told apart by the function.
+GROUPS = ((*SLEEPERS, HOOK), (DROPPED, EARLY), ORDER_KINDS)
 
 Results = dict[str, dict[str, Any]]  # by tree and kind and so on: what came of each run
 
@@ -119,36 +123,52 @@ def all_mutants(
 def _run(version: str, options: argparse.Namespace, results: Results) -> None:
     paths = tuple(options.path or PATHS)
     asked = f"{options.seed} {options.limit}{' alone' if options.alone else ''} {' '.join(paths)}"
-    kinds = [kind for kind in options.kind or KINDS if options.list
-             or f"{version} {kind} {asked}" not in results]  # fmt: skip
-    if not kinds:
+    groups = {
+        f"{version} {' '.join(kinds)} {asked}": kinds
+        for group in GROUPS
+        if (kinds := [kind for kind in group if kind in (options.kind or KINDS)])
+    }
+    if not options.list and not options.alone:
+        groups = {name: kinds for name, kinds in groups.items() if name not in results}
+    if not groups:
         return
     tree = _kernel_tree(version)
     config = Config(tree=tree, paths=paths, jobs=1, cache=options.cache)
     _say(f"{version}: the unmutated tree")
     base, analysis = analyse_base(config)
     places = Places(tree.root, analysis)
-    for kind in kinds:
-        made = all_mutants(places, base, analysis, kind, options.seed)
-        chosen = choose(made, options.limit, options.seed)
-        _say(f"{version} {kind}: {len(chosen)} of {len(made)} places")
+    for group, kinds in groups.items():
+        made = {kind: all_mutants(places, base, analysis, kind, options.seed) for kind in kinds}
+        chosen = choose_apart(made, options.limit, options.seed)
+        _say(f"{version} {' '.join(kinds)}: {len(chosen)} mutants")
         if options.list:
             for mutant in chosen:
-                _say(f"  {mutant.name}: {mutant.edit}")
+                _say(f"  {mutant.kind} {mutant.name}: {mutant.edit}")
             continue
-        batches = [[mutant] for mutant in chosen] if options.alone else [chosen]
-        for number, batch in enumerate(batches):
-            name = f"{version} {kind} {asked}" + (f" {number}" if options.alone else "")
-            if name not in results:
-                results[name] = _judge(version, config, base, places, batch)
-                for entry in results[name]["mutants"]:
-                    word = "ok" if entry["detected"] else "MISSED"
-                    _say(f"  {word}: {entry['file']}:{entry['line']} {entry['function']}(): "
-                         f"{entry['edit']}")  # fmt: skip
-                if options.json is not None:
-                    partial = options.json.with_name(options.json.name + ".part")
-                    partial.write_text(json.dumps(results, indent=1))
-                    partial.replace(options.json)
+        for number, batch in enumerate([[m] for m in chosen] if options.alone else [chosen]):
+            name = f"{group} {number}" if options.alone else group
+            if name in results:
+                continue
+            results[name] = _judge(version, config, base, places, batch)
+            for entry in results[name]["mutants"]:
+                word = "ok" if entry["detected"] else "MISSED"
+                _say(f"  {word}: {entry['kind']} {entry['file']}:{entry['line']} "
+                     f"{entry['function']}(): {entry['edit']}")  # fmt: skip
+            if options.json is not None:
+                partial = options.json.with_name(options.json.name + ".part")
+                partial.write_text(json.dumps(results, indent=1))
+                partial.replace(options.json)
+
+
+def choose_apart(made: dict[str, list[Mutant]], limit: int, seed: str) -> list[Mutant]:
+    """Some mutants of each kind, in different functions: those first of which there are few."""
+    taken: set[tuple[str, str]] = set()
+    chosen: list[Mutant] = []
+    for kind in sorted(made, key=lambda kind: len(made[kind])):
+        some = choose([m for m in made[kind] if (m.file, m.function) not in taken], limit, seed)
+        taken |= {(m.file, m.function) for m in some}
+        chosen += some
+    return sorted(chosen)
 
 
 def _judge(
@@ -163,26 +183,27 @@ def _judge(
     seconds = time.monotonic() - started
     known = {finding.fingerprint for finding in base.findings}
     new = [finding for finding in report.findings if finding.fingerprint not in known]
-    kind = batch[0].kind
-    rules = SLEEP_RULES
-    if kind in (DROPPED, EARLY, *ORDER_KINDS):
-        rules = ORDER_RULES if kind in ORDER_KINDS else BALANCE_RULES
     used: set[str] = set()
     entries = []
     for mutant in batch:
-        about = [f for f in new if f.rule_id in rules and _is_about(f, mutant)]
+        about = [f for f in new if f.rule_id in _rules(mutant.kind) and _is_about(f, mutant)]
         used.update(f.fingerprint for f in about)
         detected = [_text(f) for f in about]
         entries.append({**mutant._asdict(), "version": version, "detected": detected})
     errors = [n.message for n in report.notices if n.severity is Severity.ERROR]
     return {
         "version": version,
-        "kind": kind,
         "mutants": entries,
         "collateral": [_text(f) for f in new if f.fingerprint not in used],
         "errors": errors,
         "seconds": seconds,
     }
+
+
+def _rules(kind: str) -> frozenset[str]:
+    if kind in ORDER_KINDS:
+        return ORDER_RULES
+    return BALANCE_RULES if kind in (DROPPED, EARLY) else SLEEP_RULES
 
 
 def _is_about(finding: Finding, mutant: Mutant) -> bool:
@@ -197,41 +218,34 @@ def _text(finding: Finding) -> str:
 
 def render(runs: Iterable[dict[str, Any]]) -> str:
     """Markdown for some runs: a table by kind, one by what is entered or dropped, the missed."""
-    found = sorted(runs, key=lambda run: (KINDS.index(run["kind"]), run["version"]))
-    lines = [
-        "| kind | made | detected | missed | collateral | seconds for a run |",
-        "|---|---|---|---|---|---|",
-    ]
-    for kind in KINDS:
-        mine = [run for run in found if run["kind"] == kind]
-        made = [mutant for run in mine for mutant in run["mutants"]]
-        if made:
-            hits = sum(bool(mutant["detected"]) for mutant in made)
-            others = sum(len(run["collateral"]) for run in mine)
-            seconds = sum(run["seconds"] for run in mine) / len(mine)
-            lines.append(f"| {kind} | {len(made)} | {hits} | {len(made) - hits} | {others} "
-                         f"| {seconds:.0f} |")  # fmt: skip
-    lines += ["", "By what is entered, or dropped:", "", "| statement | made | detected |",
-              "|---|---|---|"]  # fmt: skip
-    mutants = [mutant for run in found for mutant in run["mutants"]]
-    for section in sorted({mutant["section"] for mutant in mutants}):
-        mine = [mutant for mutant in mutants if mutant["section"] == section]
-        hits = sum(bool(mutant["detected"]) for mutant in mine)
-        lines.append(f"| {section} | {len(mine)} | {hits} |")
-    missed = [mutant for mutant in mutants if not mutant["detected"]]
-    if missed:
-        lines += ["", "### Missed", ""]
-    lines += [f"- {m['version']} {m['kind']}, `{m['function']}()` ({m['file']}:{m['line']}): "
-              f"{m['edit']}" for m in missed]  # fmt: skip
-    if any(run["collateral"] for run in found):
-        lines += ["", "### Collateral", ""]
-    lines += [f"- {run['version']} {run['kind']}: {text}" for run in found
-              for text in run["collateral"]]  # fmt: skip
-    broken = [(run, text) for run in found for text in run["errors"]]
-    if broken:
-        lines += ["", "### Does not compile", ""]
-    lines += [f"- {run['version']} {run['kind']}: {text}" for run, text in broken]
+    found = list(runs)
+    mutants = sorted(
+        (mutant for run in found for mutant in run["mutants"]),
+        key=lambda m: (KINDS.index(m["kind"]), m["version"], m["file"], m["line"]),
+    )
+    collateral = [(run["version"], text) for run in found for text in run["collateral"]]
+    lines = ["| kind | made | detected | missed |", "|---|---|---|---|"]
+    lines += [_row(kind, [m for m in mutants if m["kind"] == kind]) for kind in KINDS]
+    lines += [_row("all", mutants), "", f"Collateral: {len(collateral)}.", ""]
+    lines += ["By what is entered, dropped or called:", ""]
+    lines += ["| statement | made | detected | missed |", "|---|---|---|---|"]
+    sites = [mutant for mutant in mutants if mutant["kind"] not in ORDER_KINDS]
+    for section in sorted({mutant["section"] for mutant in sites}):
+        lines.append(_row(section, [m for m in sites if m["section"] == section]))
+    for title, texts in (
+        ("Missed", [f"{m['version']} {m['kind']}, `{m['function']}()` ({m['file']}:{m['line']}): "
+                    f"{m['edit']}" for m in mutants if not m["detected"]]),
+        ("Collateral", [f"{version}: {text}" for version, text in collateral]),
+        ("Does not compile", [f"{run['version']}: {e}" for run in found for e in run["errors"]]),
+    ):  # fmt: skip
+        if texts:
+            lines += ["", f"### {title}", "", *(f"- {text}" for text in texts)]
     return "\n".join(lines)
+
+
+def _row(title: str, mutants: Sequence[dict[str, Any]]) -> str:
+    hits = sum(bool(mutant["detected"]) for mutant in mutants)
+    return f"| {title} | {len(mutants)} | {hits} | {len(mutants) - hits} |"
 
 
 if __name__ == "__main__":

@@ -30,9 +30,9 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from mutants import PATHS, ROOT, VERSIONS, _kernel_tree, _ReadOnlyStore, _say
-from mutants_atomic import KINDS, all_mutants, analyse_base
+from mutants_atomic import KINDS, all_mutants, analyse_base, choose_apart
 from mutants_report import replace_part
-from mutants_sites import Mutant, Places, choose
+from mutants_sites import Mutant, Places
 
 from lockcheck import session, units
 from lockcheck.config import Config
@@ -161,15 +161,8 @@ def _choose(made: dict[str, list[Mutant]], options: argparse.Namespace) -> list[
     """Some mutants of each kind, all in different functions of a few units."""
     counts = Counter(m.file for kind in made.values() for m in kind)
     files = {file for file, _ in counts.most_common(options.files)}
-    taken: set[tuple[str, str]] = set()
-    chosen: list[Mutant] = []
-    # Those of which there are few come first: a function has one mutant only.
-    for kind in sorted(made, key=lambda kind: len(made[kind])):
-        free = [m for m in made[kind] if m.file in files and (m.file, m.function) not in taken]
-        some = choose(free, options.limit, options.seed)
-        taken |= {(m.file, m.function) for m in some}
-        chosen += some
-    return sorted(chosen)
+    some = {kind: [m for m in mutants if m.file in files] for kind, mutants in made.items()}
+    return choose_apart(some, options.limit, options.seed)
 
 
 def _copy(source: Path, root: Path, overlay: dict[str, bytes]) -> None:
