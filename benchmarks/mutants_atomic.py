@@ -23,7 +23,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -160,12 +160,23 @@ def _run(version: str, options: argparse.Namespace, results: Results) -> None:
                 partial.replace(options.json)
 
 
-def choose_apart(made: dict[str, list[Mutant]], limit: int, seed: str) -> list[Mutant]:
-    """Some mutants of each kind, in different functions: those first of which there are few."""
+def choose_apart(
+    made: dict[str, list[Mutant]], limit: int, seed: str, files: Collection[str] | None = None
+) -> list[Mutant]:
+    """Some mutants of each kind, in different functions: those first of which there are few.
+
+    files: the only ones that may have mutants, if not None.
+    """
     taken: set[tuple[str, str]] = set()
     chosen: list[Mutant] = []
     for kind in sorted(made, key=lambda kind: len(made[kind])):
-        some = choose([m for m in made[kind] if (m.file, m.function) not in taken], limit, seed)
+        free = [
+            mutant
+            for mutant in made[kind]
+            if (mutant.file, mutant.function) not in taken
+            and (files is None or mutant.file in files)
+        ]
+        some = choose(free, limit, seed)
         taken |= {(m.file, m.function) for m in some}
         chosen += some
     return sorted(chosen)

@@ -133,7 +133,7 @@ def main() -> int:
     tools: dict[str, Tool] = {"lockcheck": ours}
     for named in options.smatch:
         name, _, directory = named.partition("=")
-        tools[name] = _smatch(Path(directory).absolute())
+        tools[name] = _smatch(Path(directory).absolute(), name)
     if options.sparse:
         tools["sparse"] = _sparse(options.sparse)
     if options.spatch:
@@ -161,8 +161,7 @@ def _choose(made: dict[str, list[Mutant]], options: argparse.Namespace) -> list[
     """Some mutants of each kind, all in different functions of a few units."""
     counts = Counter(m.file for kind in made.values() for m in kind)
     files = {file for file, _ in counts.most_common(options.files)}
-    some = {kind: [m for m in mutants if m.file in files] for kind, mutants in made.items()}
-    return choose_apart(some, options.limit, options.seed)
+    return choose_apart(made, options.limit, options.seed, files)
 
 
 def _copy(source: Path, root: Path, overlay: dict[str, bytes]) -> None:
@@ -204,33 +203,40 @@ def _messages(output: str, root: Path) -> Iterator[Message]:
         found = _MESSAGE.match(line)
         if found is None or not _ABOUT.search(found["text"]) or _NOT_OURS.search(found["text"]):
             continue
-        file = found["file"].removeprefix(f"{root}/")
-        if not file.startswith("/"):
+        # smatch writes the directory in front of a path that is absolute already.
+        _, inside, file = found["file"].rpartition(f"{root}/")
+        if inside:
             yield Message(file, int(found["line"]), found["text"])
 
 
 _FOR_CLANG = r"--target|-Wno-everything|-ferror-limit|-Qunused-arguments"
 
 
-def _smatch(directory: Path) -> Tool:
+def _smatch(directory: Path, name: str) -> Tool:
     def run(setting: Setting) -> Iterator[Message]:
+        # A database of an earlier run stays: making it takes the most of the time.
+        place = setting.root.with_name(f"db-{setting.root.name}-{name}")
+
         def check(unit: Unit, *more: str) -> str:
             return _run(
                 [str(directory / "smatch"), "-p=kernel", "--succeed", "--full-path",
                  f"--data={directory / 'smatch_data'}", *more, *_SPARSE_FLAGS,
                  *_arguments(unit, _FOR_CLANG), str(setting.root / unit.file)],
-                setting.root,
+                place,
             )  # fmt: skip
 
-        warnings, database = setting.root / "smatch_warns.txt", setting.root / "smatch_db.sqlite"
-        database.unlink(missing_ok=True)
-        create = str(directory / "smatch_data" / "db" / "create_db.sh")
-        warnings.write_text("")
-        _run([create, "-p=kernel", str(warnings)], setting.root)
-        warnings.write_text(
-            "".join(check(unit, "--call-tree", "--info", "--spammy") for unit in setting.units)
-        )
-        _run([create, "-p=kernel", str(warnings)], setting.root)
+        done = place / "database-is-made"
+        if not done.exists():
+            place.mkdir(exist_ok=True)
+            create = str(directory / "smatch_data" / "db" / "create_db.sh")
+            warnings = place / "smatch_warns.txt"
+            warnings.write_text("")
+            _run([create, "-p=kernel", str(warnings)], place)
+            warnings.write_text(
+                "".join(check(unit, "--call-tree", "--info", "--spammy") for unit in setting.units)
+            )
+            _run([create, "-p=kernel", str(warnings)], place)
+            done.touch()
         for unit in setting.units:
             yield from _messages(check(unit), setting.root)
 
