@@ -31,6 +31,7 @@ from lockcheck.rules.model import (
     BalancedLocks,
     HookMustNot,
     LockOrder,
+    ReleasedLocks,
     Rule,
     SleepInAtomic,
 )
@@ -39,7 +40,9 @@ from lockcheck.stamp import stamp
 from lockcheck.units import Contents, Units, find_commands
 
 # Rules that name nothing of a tree: there is always something that they are about.
-_ABOUT_ALL_CODE = Assertions | AnnotatedData | SleepInAtomic | BalancedLocks | LockOrder
+_ABOUT_ALL_CODE = (
+    Assertions | AnnotatedData | SleepInAtomic | BalancedLocks | ReleasedLocks | LockOrder
+)
 
 
 _WORTH_KEEPING = 5000  # answers: what works out fewer is done in a moment

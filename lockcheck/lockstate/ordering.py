@@ -6,10 +6,9 @@ lockdep has it (Documentation/locking/lockdep-design.rst), but for all paths, no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
-from lockcheck.facts.ir import UNKNOWN, Expr, Function, successors
+from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.acquiring import (
     ANY_SUBCLASS,
     GRACE,
@@ -20,9 +19,10 @@ from lockcheck.lockstate.acquiring import (
     exclusive_classes,
 )
 from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.instances import Instances
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.state import State
-from lockcheck.lockstate.terms import FOUND, is_entry_term, root, surely_different
+from lockcheck.lockstate.terms import is_entry_term, root, surely_different
 from lockcheck.models.loader import READ
 from lockcheck.queries import Query
 
@@ -90,7 +90,7 @@ class Orders:
         self._analysis = analysis
         self._program = analysis.program
         queries = analysis.queries
-        self._in_cycles = Query(queries, self._cyclic)
+        self._instances = Instances(analysis.program)
         self._subclass = Query(queries, self._taken_with)
         self._edges_in = Query(queries, self._find_edges)
         self._ways = LockWays(analysis)
@@ -137,7 +137,7 @@ class Orders:
                 if not excludes(held.mode, way.mode) or way.backs_off:
                     continue
                 edge = self._edge(key, at, lock, way)
-                if lock[0] == "section" or self._is_one_instance(key, state, lock):
+                if lock[0] == "section" or self._instances.is_one(key, state, lock):
                     _add(found.again, edge)
                 else:
                     _add(found.uncertain, edge)
@@ -184,34 +184,6 @@ class Orders:
             }
             subclass = found.pop() if len(found) == 1 else ANY_SUBCLASS if found else NO_SUBCLASS
         return subclass
-
-    # -- instances -----------------------------------------------------------------------------
-
-    def _is_one_instance(self, key: str, state: State, lock: Expr) -> bool:
-        """Whether a term that names a lock named the same one when it was taken."""
-        effects = self._program.effects
-        if effects.read_by(lock) & state.stored:
-            return False
-        function = self._program.functions[key]
-        return all(self._is_steady(function, part) for part in _parts(lock)) and not _recurs(lock)
-
-    def _is_steady(self, function: Function, part: Expr) -> bool:
-        """Whether a leaf means one thing all the time, not one for each turn of a loop."""
-        if part == UNKNOWN or part[0] in ("class", "ite") or part[:2] == ("ap", FOUND):
-            return False
-        if part[0] == "phi":
-            return part[1] not in self._in_cycles(function.key)
-        if part[0] == "c":
-            return all(
-                block not in self._in_cycles(function.key)
-                for block, (events, _) in enumerate(function.blocks)
-                if any(event[0] == "C" and event[2] == part[1] for event in events)
-            )
-        return True
-
-    def _cyclic(self, key: str) -> frozenset[int]:
-        function = self._program.functions[key]
-        return frozenset(_cyclic_blocks(function)) if function.loops else frozenset()
 
     # -- classes -------------------------------------------------------------------------------
 
@@ -278,40 +250,3 @@ def _is_same(lock: Expr, dropped: Expr) -> bool:
     if name is None or class_name(lock) is None:
         return not surely_different(lock, dropped) and lock[0] != "section"
     return name == class_name(lock) and not surely_different(lock, dropped)
-
-
-def _parts(term: Expr) -> Iterator[Expr]:
-    yield term
-    for part in term[1:]:
-        if type(part) is tuple and part and isinstance(part[0], str):
-            yield from _parts(part)
-
-
-def _recurs(term: Expr) -> bool:
-    """Whether a path goes through a pointer from a record to another one of its kind.
-
-    Such paths are cut short (see State._load), so that one term stands for several objects.
-    """
-    while term[0] in ("f", "i", "l", "co"):
-        if term[0] == "f" and term[1][0] == "l" and term[1][1][0] == "f":
-            record = term[2].split(".", 1)[0]
-            if record == term[1][1][2].split(".", 1)[0]:
-                return True
-        term = term[1]
-    return False
-
-
-def _cyclic_blocks(function: Function) -> Iterator[int]:
-    """The blocks from which control may come back to themselves."""
-    following = [successors(terminator) for _, terminator in function.blocks]
-    for block in range(len(following)):
-        seen: set[int] = set()
-        work = list(following[block])
-        while work:
-            at = work.pop()
-            if at in seen:
-                continue
-            seen.add(at)
-            work.extend(following[at])
-        if block in seen:
-            yield block

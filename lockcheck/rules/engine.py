@@ -11,6 +11,7 @@ from lockcheck.errors import Notice, Severity
 from lockcheck.findings.model import Finding, LedgerCount, LedgerEntry, Outcome
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.atomic import AtomicCalls
+from lockcheck.lockstate.released import ReleaseAnalysis
 from lockcheck.lockstate.requirements import Checkers
 from lockcheck.lockstate.sleeping import SleepAnalysis
 from lockcheck.rules.accesses import AccessFinder
@@ -27,10 +28,12 @@ from lockcheck.rules.model import (
     GuardedData,
     HookMustNot,
     LockOrder,
+    ReleasedLocks,
     Rule,
     SleepInAtomic,
 )
 from lockcheck.rules.ordering import OrderChecker
+from lockcheck.rules.released import check_released
 from lockcheck.rules.sleepers import check_sleepers
 from lockcheck.rules.unbalanced import check_balance
 
@@ -68,6 +71,7 @@ class RuleRun:
                     self._reaching.get(forbidden)
         self._atomic = AtomicCalls(self._analysis, sleeping)
         self._checkers = Checkers(self._analysis)
+        self._releases = ReleaseAnalysis(self._analysis)
 
     def check(self, advance: Callable[[str], None]) -> Checked:
         """Check every rule. `advance` is told each rule's id when it is done."""
@@ -119,6 +123,8 @@ class RuleRun:
                 yield rule, check_sleepers(rule, analysis.program, self._atomic)
             elif isinstance(rule.check, BalancedLocks):
                 yield rule, check_balance(rule, analysis)
+            elif isinstance(rule.check, ReleasedLocks):
+                yield rule, check_released(rule, analysis.program, self._releases)
             else:
                 yield rule, check_hook(rule, rule.check, analysis, self._reaching)
 

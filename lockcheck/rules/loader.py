@@ -27,6 +27,7 @@ from lockcheck.rules.model import (
     HookMustNot,
     LockOrder,
     LockPattern,
+    ReleasedLocks,
     Rule,
     SleepInAtomic,
     UnsharedWhen,
@@ -44,7 +45,7 @@ GUARDED_DATA, WALK, HOOK, ASSERTION, ANNOTATED = (
 DECLARED_ORDER = "lock-order"
 _ORDER_KINDS = ("self-deadlock", "grace-period-in-reader", "lock-inversion")
 HOOK_MUST_NOT = "hook-must-not"
-SLEEP_IN_ATOMIC, BALANCE = "sleep-in-atomic", "balanced-locks"
+SLEEP_IN_ATOMIC, BALANCE, RELEASED = "sleep-in-atomic", "balanced-locks", "released-locks"
 _COMMON = frozenset({"id", "title", "level", "cwe", "rationale", "kind", "examples"})
 _KEYS = {
     GUARDED_DATA: _COMMON
@@ -58,6 +59,7 @@ _KEYS = {
     DECLARED_ORDER: _COMMON | {"orders"},
     SLEEP_IN_ATOMIC: _COMMON,
     BALANCE: _COMMON,
+    RELEASED: _COMMON,
 }
 _ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*$")
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*$")
@@ -205,6 +207,8 @@ def _check(top: Node, kind: str) -> Check:
         return LockOrder(kind, tuple(_orders(top)))
     if kind == BALANCE:
         return BalancedLocks()
+    if kind == RELEASED:
+        return ReleasedLocks()
     if kind == SLEEP_IN_ATOMIC:
         return SleepInAtomic()
     if kind == ANNOTATED:

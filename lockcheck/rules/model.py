@@ -108,6 +108,10 @@ class BalancedLocks(msgspec.Struct, frozen=True):
     """What a function takes and drops, it drops on every path."""
 
 
+class ReleasedLocks(msgspec.Struct, frozen=True):
+    """What is released, is held."""
+
+
 Check = (
     GuardedData
     | HookMustNot
@@ -115,6 +119,7 @@ Check = (
     | AnnotatedData
     | SleepInAtomic
     | BalancedLocks
+    | ReleasedLocks
     | LockOrder
 )
 
