@@ -84,7 +84,7 @@ class Deadlocks:
         """Locks that are taken again, and grace periods inside of their readers."""
         found: list[Again] = []
         for edge in self._orders.again:
-            why = self._doubt(edge, MAX_MAYBES)
+            why = self.doubt(edge, MAX_MAYBES)
             if edge.held_loc == edge.way.loc and not why:
                 why = IN_A_LOOP
             side = None if why else self.side(edge)
@@ -109,8 +109,8 @@ class Deadlocks:
 
     def _inversion(self, one: list[OrderEdge], other: list[OrderEdge]) -> Inversion | None:
         best: Inversion | None = None
-        for first in sorted(one, key=_plainness):
-            for second in sorted(other, key=_plainness):
+        for first in sorted(one, key=plainness):
+            for second in sorted(other, key=plainness):
                 if not _blocks(first, second) or not _blocks(second, first):
                     continue  # readers of one of the two do not wait for each other
                 found = self._decide(first, second)
@@ -126,7 +126,7 @@ class Deadlocks:
             for c in (first.outer, first.inner)
             if c.name in self._orders.reclassed or c.subclass == ANY_SUBCLASS
         ]
-        why = next((w for edge in edges if (w := self._doubt(edge, MAX_ORDER_MAYBES))), "")
+        why = next((w for edge in edges if (w := self.doubt(edge, MAX_ORDER_MAYBES))), "")
         if reclassed:
             why = RECLASSED.format(lock=reclassed[0])
         gate = first.gates & second.gates
@@ -136,15 +136,15 @@ class Deadlocks:
             why = OTHER_OBJECTS
         if why:
             return Inversion(None, None, edges, why)
-        ones, others = list(self._sides(first)), list(self._sides(second))
+        ones, others = list(self.sides(first)), list(self.sides(second))
         if not ones or not others:
             return Inversion(None, None, edges, NO_ENTRY)
         for one in ones:
             for other in others:
-                gate = _gates(one) & _gates(other)
+                gate = gates_of(one) & gates_of(other)
                 if gate:
                     why = GATE.format(lock=min(gate))
-                elif not self._fit_together(one, other):
+                elif not self.fit_together(one, other):
                     why = VERSIONS
                 else:
                     return Inversion(one, other, edges, "")
@@ -161,8 +161,8 @@ class Deadlocks:
             for edge in edges:
                 if edge.way.mode == GRACE:
                     continue
-                why = self._doubt(edge, MAX_ORDER_MAYBES)
-                if not why and _relation(edge) is None and not _is_single(edge):
+                why = self.doubt(edge, MAX_ORDER_MAYBES)
+                if not why and relation(edge) is None and not _is_single(edge):
                     why = OTHER_OBJECTS
                 side = None if why else self.side(edge)
                 found.append(Misplaced(side, edge, why or ("" if side else NO_ENTRY)))
@@ -170,7 +170,8 @@ class Deadlocks:
 
     # -- chains --------------------------------------------------------------------------------
 
-    def _doubt(self, edge: OrderEdge, maybes: int) -> str:
+    def doubt(self, edge: OrderEdge, maybes: int) -> str:
+        """Why an edge may not happen, or say nothing; "" if nothing speaks against it."""
         if edge.unshared and not _is_again(edge):
             return NEW
         if edge.way.last:
@@ -189,9 +190,9 @@ class Deadlocks:
 
     def side(self, edge: OrderEdge) -> Side | None:
         """An edge with the shortest chain from an entry point that allows it."""
-        return next(self._sides(edge), None)
+        return next(self.sides(edge), None)
 
-    def _sides(self, edge: OrderEdge) -> Iterator[Side]:
+    def sides(self, edge: OrderEdge) -> Iterator[Side]:
         """The contexts from entry points in which an edge may happen, shortest chains first."""
         found = self._contexts.contexts(edge.function, guard=edge.way.guard)
         count = 0
@@ -220,7 +221,8 @@ class Deadlocks:
                     if function.file.startswith(beginning):
                         yield beginning
 
-    def _fit_together(self, one: Side, other: Side) -> bool:
+    def fit_together(self, one: Side, other: Side) -> bool:
+        """Whether two sides belong to one running system."""
         functions = (
             *(step.caller for side in (one, other) for step in side.context.chain),
             *_functions(one.edge),
@@ -248,7 +250,8 @@ def _functions(edge: OrderEdge) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _plainness(edge: OrderEdge) -> tuple[bool, int, int, int, str, int]:
+def plainness(edge: OrderEdge) -> tuple[bool, int, int, int, str, int]:
+    """How little an edge hangs on, for sorting."""
     way = edge.way
     return edge.unshared, way.maybes, way.length, len(edge.gates), edge.function, way.loc
 
@@ -258,7 +261,7 @@ def _blocks(holder: OrderEdge, taker: OrderEdge) -> bool:
     return excludes(holder.mode, taker.way.mode)
 
 
-def _gates(side: Side) -> frozenset[str]:
+def gates_of(side: Side) -> frozenset[str]:
     """The classes that are held exclusively around both locks of a side."""
     held = {
         name
@@ -276,7 +279,7 @@ def _is_single(edge: OrderEdge) -> bool:
     return any(lock[0] == "g" for lock in (edge.held, edge.way.lock))
 
 
-def _relation(edge: OrderEdge) -> tuple[Expr, Expr] | None:
+def relation(edge: OrderEdge) -> tuple[Expr, Expr] | None:
     """The paths to the two locks from the object that both hang on; None when there is none."""
     held = list(_places(edge.held))
     for place in _places(edge.way.lock):
@@ -309,7 +312,7 @@ def _may_meet(first: OrderEdge, second: OrderEdge) -> bool:
     """
     if _is_single(first) or _is_single(second):
         return True
-    one, other = _relation(first), _relation(second)
+    one, other = relation(first), relation(second)
     if one is None or other is None:
         return False
     return one == (other[1], other[0]) or _leads_over(one) or _leads_over(other)

@@ -113,8 +113,8 @@ class ReleaseAnalysis:
                     return self._with_way(found, target)
         return None if never is None else self._with_way(never, target)
 
-    def _released(self, target: str, at: At) -> Iterator[tuple[Expr, str]]:
-        """The locks that a call surely releases, in its caller's terms, and how."""
+    def _released(self, target: str, at: At, surely: bool = True) -> Iterator[tuple[Expr, str]]:
+        """The locks that a call releases, or may, in its caller's terms, and how."""
         args = at.terms[1:]
         model = self._program.model(target)
         if model is not None:
@@ -128,8 +128,9 @@ class ReleaseAnalysis:
         exits = [e for e in self._analysis.summary(target).exits if self._may_leave(e, at)]
         if not exits:
             return
-        every = set.intersection(*(set(exit_.released) for exit_ in exits))
-        for lock, mode in sorted(every, key=repr):
+        ways = [set(exit_.released) for exit_ in exits]
+        released = set.intersection(*ways) if surely else set.union(*ways)
+        for lock, mode in sorted(released, key=repr):
             term = None if lock[0] in ("section", "class") else substitute(lock, args)
             if term is not None:
                 yield self._lock(at.state.evaluate(term)), mode
@@ -164,9 +165,29 @@ class ReleaseAnalysis:
     def _is_twice(self, found: Released, number: int, before: Held, at: At) -> bool:
         if before.loc == found.loc or root(found.lock)[0] in ("phi", "u"):
             return False  # the same call, in a loop
-        return self._instances.is_one(found.function, at.state, found.lock) and self._leads(
-            self._program.functions[found.function], found.lock, before, number
+        return (
+            self._instances.is_one(found.function, at.state, found.lock)
+            and self._is_by_name(found.function, found.lock, before)
+            and self._leads(self._program.functions[found.function], found.lock, before, number)
         )
+
+    def _is_by_name(self, key: str, lock: Expr, before: Held) -> bool:
+        """Whether a release was of this instance, by a call that takes none of its class."""
+        found = False
+        for number, call in self._program.calls[key].items():
+            if call.event[1] != before.loc:
+                continue
+            for target in call.targets:
+                if self._program.model(target) is None and self._keeps_something(
+                    target, lock_class(lock), MAX_DEPTH
+                ):
+                    return False
+                found = found or any(
+                    lock == released
+                    for at in self._analysis.states_at(key, number)
+                    for released, _ in self._released(target, at, surely=False)
+                )
+        return found
 
     def _leads(self, function: Function, lock: Expr, before: Held, number: int) -> bool:
         """Whether a path leads from a release to a call, at branches that do not tell of the lock.

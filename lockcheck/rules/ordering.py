@@ -11,6 +11,7 @@ from lockcheck.findings.fingerprint import fingerprint
 from lockcheck.findings.model import Finding, LedgerEntry, Outcome, Step, StepKind
 from lockcheck.lockstate.acquiring import GRACE, LockWay, class_name
 from lockcheck.lockstate.analysis import Analysis
+from lockcheck.lockstate.circles import Circle, Circles
 from lockcheck.lockstate.deadlocks import Again, Deadlocks, Inversion, Misplaced, Side, waits
 from lockcheck.lockstate.ordering import OrderEdge, Orders
 from lockcheck.models.loader import READ
@@ -42,6 +43,7 @@ class OrderChecker:
         self._orders.take_in()
         self._deadlocks = Deadlocks(self._analysis, self._orders)
         self._again = self._deadlocks.again()
+        self._circles = Circles(self._orders, self._deadlocks)
 
     def check(self, rule: Rule, check: LockOrder) -> RuleResult:
         """Findings and ledger of one rule."""
@@ -95,7 +97,29 @@ class OrderChecker:
             )
             chain = (*self._words.chain(one), *self._words.chain(two))
             findings.append(self._finding(rule, edge, message, chain, ordinals))
+        for circle in self._circles.find():
+            ledger.append(self._entry(rule, circle.edges[0], self._one_order(circle), circle.why))
+            if circle.sides:
+                findings.append(self._circle_finding(rule, circle, ordinals))
         return RuleResult(findings, [], ledger)
+
+    @staticmethod
+    def _one_order(circle: Circle) -> str:
+        *names, last = (edge.outer.text for edge in circle.edges)
+        return f"{', '.join(names)} and {last} nest in one order"
+
+    def _circle_finding(
+        self, rule: Rule, circle: Circle, ordinals: Counter[tuple[str, str]]
+    ) -> Finding:
+        first, *others = circle.edges
+        turns = ", ".join(
+            f"{self._words.nesting(edge)} ({self._words.place(edge.function, edge.way.loc)})"
+            for edge in others
+        )
+        message = f"{self._words.nesting(first)}, but {turns}: they may wait in a circle"
+        chain = tuple(step for side in circle.sides for step in self._words.chain(side))
+        classes = " ".join(edge.outer.text for edge in circle.edges)
+        return self._finding(rule, first, message, chain, ordinals, classes)
 
     def _with_rare_side_first(self, inversion: Inversion) -> Inversion:
         """The side that fewer places share is more likely the one to mend."""
@@ -153,9 +177,10 @@ class OrderChecker:
         message: str,
         chain: tuple[Step, ...],
         ordinals: Counter[tuple[str, str]],
+        classes: str = "",
     ) -> Finding:
         name = name_of(edge.function)
-        pair = f"{edge.outer.text} {edge.inner.text}"
+        pair = classes or f"{edge.outer.text} {edge.inner.text}"
         ordinals[name, pair] += 1
         return Finding(
             rule_id=rule.info.rule_id,
