@@ -147,6 +147,8 @@ class ReleaseAnalysis:
         name = lock_class(lock)
         if name is None or lock in state.unsure or self._kind(lock) == SECTION:
             return False
+        if lock[0] == "l":
+            return False  # IMPRECISE: a pointer, which may have been set to another lock since
         if state.holds(("held", lock, ANY)) is True:
             return False  # as an assertion says
         others = (*state.held, *(o for o, doubt in state.unsure.items() if doubt.taken))
@@ -167,9 +169,24 @@ class ReleaseAnalysis:
             return False  # the same call, in a loop
         return (
             self._instances.is_one(found.function, at.state, found.lock)
+            and not self._is_taken_twice(found.function, found.lock)
             and self._is_by_name(found.function, found.lock, before)
             and self._leads(self._program.functions[found.function], found.lock, before, number)
         )
+
+    def _is_taken_twice(self, key: str, lock: Expr) -> bool:
+        """Whether a function takes a lock that it has taken: it deadlocks, and that is told."""
+        for number, call in self._program.calls[key].items():
+            for target in call.targets:
+                model = self._program.model(target)
+                for effect in () if model is None else model.acquires:
+                    if effect.section or effect.argument is None:
+                        continue
+                    for at in self._analysis.states_at(key, number):
+                        place = at.terms[effect.argument + 1 :][:1]
+                        if lock in map(self._lock, place) and at.state.has_taken(lock, effect.mode):
+                            return True
+        return False
 
     def _is_by_name(self, key: str, lock: Expr, before: Held) -> bool:
         """Whether a release was of this instance, by a call that takes none of its class."""
