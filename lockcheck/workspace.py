@@ -87,7 +87,6 @@ class Workspace:
         self.program: Program | None = None  # of the last report, for questions about it
         self._once = once
         self._watched: WatchedProgram | None = None
-        self._tree_as_it_is = not config.overlay
         self._is_first = True
         self._run: RuleRun | None = None
         self._runs: KeptRuns | None = None
@@ -111,12 +110,12 @@ class Workspace:
         # What is kept lives long, and is not worth scanning for garbage.
         gc.disable()
         try:
-            self._tree_as_it_is = not contents
             run = self._run_on(read.units, constants)
             checked = run.check(progress.advance)
             if self._watched is not None:
                 self._watched.queries.sweep()
-                self._keep(self._watched)
+                if self._is_first:
+                    self._keep(self._watched)
         finally:
             if self._is_first:
                 gc.freeze()
@@ -176,8 +175,8 @@ class Workspace:
     def _keep(self, watched: WatchedProgram) -> None:
         """Keep the answers for the next run, where that saves it much."""
         queries = watched.queries
-        worked_out, queries.worked_out = queries.worked_out, 0
-        if self._runs is None or not self._tree_as_it_is:
+        worked_out = queries.worked_out
+        if self._runs is None:
             return
         if worked_out > max(_WORTH_KEEPING, queries.size // _NEARLY_THE_SAME):
             self._runs.save(watched.latest.effects.bits, queries.keep())
