@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from lockcheck.beside import beside
 from lockcheck.callgraph.program import Program
 from lockcheck.callgraph.watched import WatchedProgram
@@ -168,7 +170,8 @@ class Workspace:
         if config.cache is None or config.commands is not None:
             return None
         tree = (config.tree.root, config.tree.build, config.paths)
-        question = repr((stamp(), sys.version, tree, self.rules, sorted(constants.items())))
+        rules = msgspec.json.encode(self.rules, enc_hook=repr, order="deterministic")
+        question = repr((stamp(), sys.version, tree, rules, sorted(constants.items())))
         self._runs = KeptRuns(Path(config.cache), question)
         return self._runs
 
