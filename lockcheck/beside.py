@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+
+_LOOK_SECONDS = 0.5  # how soon it is noticed that the other process has died
 
 
 @contextlib.contextmanager
@@ -46,14 +50,65 @@ def beside(function: Callable[..., T], *arguments: Any) -> Iterator[Callable[[],
         process.join()
 
 
+class Sent(Generic[T]):
+    """What a process of its own sends, which may be far ahead of whoever receives it.
+
+    Unlike `beside`, it may start processes. `close` ends it, and must be called.
+    """
+
+    def __init__(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Start `function(send, *arguments)`; each `send(value)` returns at once."""
+        context = get_context("fork")
+        self._receiver, sender = context.Pipe(duplex=False)
+        self._process = context.Process(
+            target=_send, args=(self._receiver, sender, function, arguments)
+        )
+        self._process.start()
+        sender.close()
+
+    def __iter__(self) -> Iterator[T]:
+        """What was not received yet. It ends with the function, by whatever end that comes to."""
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                while not self._receiver.poll(_LOOK_SECONDS):
+                    # Its children hold the pipe as well: there need not be an end of file.
+                    if not self._process.is_alive() and not self._receiver.poll():
+                        return
+                yield self._receiver.recv()
+
+    def close(self) -> None:
+        """End the process, wherever it is."""
+        self._process.terminate()
+        self._receiver.close()
+        self._process.join()
+
+
+def _send(
+    receiver: Connection, sender: Connection, function: Callable[..., None], arguments: Any
+) -> None:
+    receiver.close()
+    _be_a_child()
+    queue: SimpleQueue[Any] = SimpleQueue()
+    end = object()
+
+    def pass_on() -> None:
+        with contextlib.suppress(BrokenPipeError):
+            while (value := queue.get()) is not end:
+                sender.send(value)
+
+    thread = threading.Thread(target=pass_on, daemon=True)
+    thread.start()
+    with contextlib.suppress(Exception):  # it only works ahead: whoever receives finds out alone
+        function(queue.put, *arguments)
+    queue.put(end)
+    thread.join()
+
+
 def _work(
     receiver: Connection, sender: Connection, function: Callable[..., Any], arguments: Any
 ) -> None:
     receiver.close()  # else nothing would tell that nobody listens any more
-    # An interrupt is the parent's. When that ends this process, the stack unwinds: what kbuild
-    # started, for one, is ended with whoever waits for it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    _be_a_child()
     with contextlib.suppress(BrokenPipeError):
         try:
             sender.send((function(*arguments), None))
@@ -61,3 +116,11 @@ def _work(
             raise
         except Exception as error:
             sender.send((None, error))
+
+
+def _be_a_child() -> None:
+    """An interrupt is the parent's. When that ends this process, the stack unwinds: what kbuild
+    started, for one, is ended with whoever waits for it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

@@ -6,7 +6,7 @@ that the unit was read from has the contents that it had then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from lockcheck.facts.store import FactStore, unit_key, without_garbage_collectio
 from lockcheck.lower.worker import UnitJob, UnitResult, read_units
 from lockcheck.models.loader import Models
 from lockcheck.parse import libclang
-from lockcheck.progress import Progress
+from lockcheck.progress import Progress, SilentProgress
 from lockcheck.source.commands import CommandSet, load_commands, resolve_paths
 from lockcheck.source.overlay import build_overlay
 from lockcheck.source.patched import patched_commands
@@ -46,6 +46,13 @@ class _Version(NamedTuple):
     facts: UnitFacts
     inputs: UnitInputs
     replaced: frozenset[str] | None
+
+
+class Fresh(NamedTuple):
+    """Facts that were not known before, for whoever reads the same contents."""
+
+    job: UnitJob
+    version: _Version
 
 
 class Ahead:
@@ -96,12 +103,17 @@ def _remember_commands(config: Config, commands: CommandSet) -> None:
 
 
 class Units:
-    """Reads the units of one configuration, as often as contents change."""
+    """Reads the units of one configuration, as often as contents change.
+
+    keeps_all: whether the store is to have facts of contents that are not on disk, too. They are
+        worth it for patches, which come again, and not for what somebody is typing.
+    """
 
     def __init__(
         self, config: Config, commands: CommandSet, models: Models, ahead: Ahead | None = None
     ) -> None:
         """`ahead`: what was loaded already for the first `read`."""
+        self.keeps_all = False
         self._ahead = ahead
         self._config = config
         self._root = config.tree.root
@@ -113,10 +125,25 @@ class Units:
         self._versions: dict[str, list[_Version]] = {}
         self._disk = Disk()
         self._view = SourceView()
+        self._tell: Callable[[Fresh | None], None] = lambda fresh: None
 
-    def read(self, contents: Contents, progress: Progress) -> Read:
+    def read_ahead(self, tell: Callable[[Fresh | None], None], states: Sequence[Contents]) -> None:
+        """Read the units under one state of contents after the other, in another process.
+
+        Each unit's facts are told as they come, and None at the end of each state.
+        """
+        self._tell = tell
+        for contents in states:
+            self.read(contents, SilentProgress())
+            tell(None)
+
+    def read(
+        self, contents: Contents, progress: Progress, fresh: Iterator[Fresh | None] | None = None
+    ) -> Read:
         """The facts of all units, with `contents` in place of files of the tree.
 
+        fresh: what `read_ahead` tells elsewhere; it is used up to the end of one state. Only a
+            start: each is used where it fits, and what it does not tell is read here.
         Facts that were read before come back as the same objects.
         """
         overlay = build_overlay(self._root, contents)
@@ -140,6 +167,8 @@ class Units:
                 self._remember(job, *early[self._keys[job]], replaced)
         for file in facts:
             progress.advance(file)
+        if fresh is not None:
+            facts.update(self._received(jobs, facts, fresh, replaced, progress))
         store = None
         keys = [self._keys[job] for job in jobs]
         is_known = len(facts) == len(jobs) and (ahead is None or list(early) == keys)
@@ -173,11 +202,31 @@ class Units:
                     break
         return facts
 
+    def _received(
+        self,
+        jobs: Sequence[UnitJob],
+        facts: Mapping[str, UnitFacts],
+        fresh: Iterator[Fresh | None],
+        replaced: frozenset[str],
+        progress: Progress,
+    ) -> dict[str, UnitFacts]:
+        """The facts of one more state, of units that have none."""
+        for one in fresh:
+            if one is None:
+                break
+            self._keep(one.job, one.version)
+            progress.advance(one.job.file)
+        return self._remembered([job for job in jobs if job.file not in facts], replaced)
+
     def _remember(
         self, job: UnitJob, facts: UnitFacts, inputs: UnitInputs, replaced: frozenset[str]
     ) -> None:
         version = _Version(facts, inputs, replaced if facts.errors else None)
-        versions = [v for v in self._versions[job.file] if v.inputs != inputs]
+        self._keep(job, version)
+        self._tell(Fresh(job, version))
+
+    def _keep(self, job: UnitJob, version: _Version) -> None:
+        versions = [v for v in self._versions.get(job.file, ()) if v.inputs != version.inputs]
         self._versions[job.file] = [version, *versions[: _KEPT - 1]]
 
     # -- what is not ---------------------------------------------------------------------------
@@ -220,8 +269,9 @@ class Units:
                     continue
                 self._remember(job, result.facts, result.inputs, replaced)
                 on_disk = replaced.isdisjoint(path for path, _ in result.inputs.files)
-                if store is not None and not result.facts.errors and on_disk:
-                    store.save(self._keys[job], result.inputs, result.facts)
+                if store is None or result.facts.errors or not (on_disk or self.keeps_all):
+                    continue
+                store.save(self._keys[job], result.inputs, result.facts, on_trial=not on_disk)
             missing = [job for job in _to_read_again(jobs, facts) if job not in again]
             again.update(missing)
         return [

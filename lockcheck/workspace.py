@@ -5,6 +5,7 @@ A series of patches and an editor have this in common: most of what they ask was
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import gc
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from lockcheck.beside import beside
+from lockcheck.beside import Sent, beside
 from lockcheck.callgraph.program import Program
 from lockcheck.callgraph.watched import WatchedProgram
 from lockcheck.config import Config
@@ -39,7 +40,7 @@ from lockcheck.rules.model import (
 )
 from lockcheck.source.tree import KernelTree, check_architecture
 from lockcheck.stamp import stamp
-from lockcheck.units import Contents, Units, find_commands
+from lockcheck.units import Contents, Fresh, Read, Units, find_commands
 
 # Rules that name nothing of a tree: there is always something that they are about.
 _ABOUT_ALL_CODE = (
@@ -92,6 +93,26 @@ class Workspace:
         self._is_first = True
         self._run: RuleRun | None = None
         self._runs: KeptRuns | None = None
+        self._expected: list[Contents] = []
+        self._ahead: Sent[Fresh | None] | None = None
+
+    @contextlib.contextmanager
+    def expecting(self, states: Iterable[Contents]) -> Iterator[None]:
+        """Read units for reports to come, in a process of their own, while rules are checked.
+
+        states: the contents of those reports, in their order, after the first one in the block.
+        Facts are kept in the cache, those of contents that are not on disk as well: what has such a
+        list is likely to come again.
+        """
+        self._units.keeps_all = True
+        self._expected = [self._contents(overlay) for overlay in states]
+        try:
+            yield
+        finally:
+            self._expected = []
+            if self._ahead is not None:
+                self._ahead.close()
+                self._ahead = None
 
     def report(self, overlay: Contents | None = None, progress: Progress | None = None) -> Report:
         """Check all units with `overlay` in place of files, on top of the configuration's own.
@@ -104,8 +125,7 @@ class Workspace:
         progress = progress or self._progress
         started = _now()
         notices: list[Notice] = list(self.commands.notices)
-        contents = {**self._config.overlay, **(overlay or {})}
-        read = self._units.read(contents, progress)
+        read = self._read(self._contents(overlay), progress)
         notices.extend(read.notices)
         constants = {k: v for unit in read.units for k, v in unit.constants.items()}
         progress.begin("rules", len(self.rules))
@@ -141,6 +161,20 @@ class Workspace:
             ended=_now(),
             complete=not any(notice.severity is Severity.ERROR for notice in notices),
         )
+
+    def _contents(self, overlay: Contents | None) -> Contents:
+        return {**self._config.overlay, **(overlay or {})}
+
+    def _read(self, contents: Contents, progress: Progress) -> Read:
+        fresh = None
+        if self._ahead is not None and self._expected and self._expected[0] == contents:
+            del self._expected[0]
+            fresh = iter(self._ahead)
+        read = self._units.read(contents, progress, fresh)
+        if self._expected and self._ahead is None:
+            # From here on it knows what was read for this report.
+            self._ahead = Sent(self._units.read_ahead, list(self._expected))
+        return read
 
     def _run_on(self, units: list[UnitFacts], constants: dict[str, int]) -> RuleRun:
         """The run of all rules that knows most of the program that these units make up."""

@@ -242,8 +242,14 @@ class FactStore:
         except (EOFError, ValueError, TypeError, IndexError):
             return None
 
-    def save(self, key: bytes, inputs: UnitInputs, facts: UnitFacts) -> None:
-        """Keep facts. Failure to do so is no failure of the run."""
+    def save(
+        self, key: bytes, inputs: UnitInputs, facts: UnitFacts, on_trial: bool = False
+    ) -> None:
+        """Keep facts. Failure to do so is no failure of the run.
+
+        on_trial: of contents that are not the tree's. They are the first to go when there are many
+            states of a unit, until they are used again.
+        """
         if self._db is None:
             return
         try:
@@ -257,7 +263,7 @@ class FactStore:
             self._tree.encode("utf-8", "replace").decode(),
             facts.file.encode("utf-8", "replace").decode(),
             __version__,
-            int(time.time()),
+            int(time.time()) - (_USE_SECONDS if on_trial else 0),
             len(packed) + len(content),
             zlib.crc32(content, zlib.crc32(packed)),
             packed,

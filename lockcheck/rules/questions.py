@@ -44,7 +44,7 @@ class Questions:
     def __init__(self, program: Program, analysis: Analysis | None = None) -> None:
         """`analysis`: one of the same program, whose answers are shared."""
         self._program = program
-        self._analysis = analysis or Analysis(program)
+        self._analysis = analysis or Analysis(program, by_need=True)
         self._contexts = ContextFinder(self._analysis)
         self._words = Evidencer(program)
 

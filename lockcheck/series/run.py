@@ -22,13 +22,13 @@ def check_series(config: Config, series: Series, progress: Progress) -> SeriesRe
     """
     workspace = Workspace(config, progress)
     series = series._replace(notices=(*series.notices, *_outside(config, series)))
-    base = workspace.report(series.base)
-    judge = Judge(series, TreeFiles(config.tree.root), base)
-    report = base
-    for step in series.steps:
-        if _may_matter(step):
-            report = workspace.report(step.overlay)
-        judge.take(step, report)
+    with workspace.expecting(step.overlay for step in series.steps if _may_matter(step)):
+        report = workspace.report(series.base)
+        judge = Judge(series, TreeFiles(config.tree.root), report)
+        for step in series.steps:
+            if _may_matter(step):
+                report = workspace.report(step.overlay)
+            judge.take(step, report)
     return judge.report()
 
 

@@ -351,9 +351,9 @@ def test_header_that_changes_while_units_are_read(
     tree.unit("a", ADD)
     save = FactStore.save
 
-    def late(store: FactStore, *arguments: Any) -> None:
+    def late(store: FactStore, *arguments: Any, **more: Any) -> None:
         tree.header.write_text(SPARED)
-        save(store, *arguments)
+        save(store, *arguments, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(FactStore, "save", late)

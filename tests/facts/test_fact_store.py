@@ -454,6 +454,20 @@ def test_only_so_many_states_are_kept(cache: Path, source: Path) -> None:
 # -- what is in it -----------------------------------------------------------------------------
 
 
+def test_contents_on_trial_go_before_those_of_the_tree(cache: Path, source: Path) -> None:
+    save(cache, [source])
+    store = FactStore(cache)
+    for number in range(20):
+        tried = f"int tried_{number};\n".encode()
+        on_trial = UnitInputs(((str(source), digest(tried)),))
+        store.save(KEY, on_trial, facts(), on_trial=True)
+    store.close()
+
+    assert load(cache) is not None
+    assert load(cache, overlay={str(source): b"int tried_19;\n"}) is not None
+    assert load(cache, overlay={str(source): b"int tried_0;\n"}) is None
+
+
 def test_use_tells_trees_and_versions(cache: Path, source: Path) -> None:
     for tree, names in (("/a", "xyz"), ("/b", "x")):
         store = FactStore(cache, tree)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from lockcheck.beside import beside
+from lockcheck.beside import Sent, beside
 from lockcheck.errors import LockcheckError
 
 
@@ -42,3 +45,73 @@ def test_a_process_that_dies_is_told() -> None:
 def test_a_result_that_nobody_wants_blocks_nothing() -> None:
     with beside(bytes, 10_000_000):
         pass
+
+
+def test_what_is_sent_comes_in_order_and_ends() -> None:
+    def send(tell: Callable[[int], None], count: int) -> None:
+        for number in range(count):
+            tell(number)
+
+    sent: Sent[int] = Sent(send, 3)
+    try:
+        assert list(sent) == [0, 1, 2]
+        assert list(sent) == []
+    finally:
+        sent.close()
+
+
+def test_nobody_has_to_receive_for_it_to_go_on(tmp_path: Path) -> None:
+    def send(tell: Callable[[bytes], None]) -> None:
+        tell(bytes(10_000_000))
+        (tmp_path / "went on").touch()
+        tell(b"last")
+
+    sent: Sent[bytes] = Sent(send)
+    try:
+        _wait_for(tmp_path / "went on")
+        assert [len(value) for value in sent] == [10_000_000, 4]
+    finally:
+        sent.close()
+
+
+@pytest.mark.parametrize("leaves_a_child", [False, True])
+def test_a_sender_that_dies_has_ended(leaves_a_child: bool) -> None:
+    def send(tell: Callable[[str], None]) -> None:
+        tell("first")
+        if leaves_a_child:  # which holds the pipe for longer than this test may take
+            subprocess.Popen(["sleep", "20"], close_fds=False)
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    sent: Sent[str] = Sent(send)
+    try:
+        assert list(sent) == ["first"]
+    finally:
+        sent.close()
+
+
+def test_a_sender_that_fails_has_ended() -> None:
+    def send(tell: Callable[[int], None]) -> None:
+        tell(1)
+        raise ValueError
+
+    sent: Sent[int] = Sent(send)
+    try:
+        assert list(sent) == [1]
+    finally:
+        sent.close()
+
+
+def test_closing_ends_a_sender_at_once() -> None:
+    sent: Sent[int] = Sent(lambda tell: time.sleep(600))
+    started = time.monotonic()
+    sent.close()
+    assert time.monotonic() - started < 60
+
+
+def _wait_for(file: Path) -> None:
+    for _ in range(600):
+        if file.exists():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{file} did not come")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import msgspec
@@ -117,3 +119,75 @@ def test_places_move_with_their_function(config: Config) -> None:
     moved = {o.requirement: o.location.line for o in after.obligations if o.location.file == FILE}
     assert lines
     assert moved == {requirement: line + 10 for requirement, line in lines.items()}
+
+
+def test_units_of_expected_reports_are_read_beside(config: Config, read: list[str]) -> None:
+    text = (config.tree.root / FILE).read_bytes()
+    states: list[Contents] = [
+        {FILE: b"\n\n\n" + text},
+        {FILE: b"int broken( {\n"},
+        {FILE: None},
+        {FILE: text},
+    ]
+    workspace = Workspace(config)
+    with workspace.expecting(states):
+        workspace.report()
+        read.clear()
+        reports = [workspace.report(state) for state in states]
+    assert read == []
+    assert [timeless(report) for report in reports] == [alone(config, state) for state in states]
+
+
+def test_what_is_expected_need_not_come(config: Config, read: list[str]) -> None:
+    text = (config.tree.root / FILE).read_bytes()
+    other = {FILE: b"\n" + text}
+    workspace = Workspace(config)
+    with workspace.expecting([{FILE: None}, {FILE: b"\n\n" + text}]):
+        workspace.report()
+        read.clear()
+        assert timeless(workspace.report(other)) == alone(config, other)
+    assert FILE in read
+
+
+def test_a_reader_that_died_is_done_without(
+    config: Config, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (config.tree.root / FILE).read_bytes()
+    state = {FILE: b"\n\n\n" + text}
+    monkeypatch.setattr(units.Units, "read_ahead", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    workspace = Workspace(config)
+    with workspace.expecting([state]):
+        workspace.report()
+        read.clear()
+        report = workspace.report(state)
+    assert read == [FILE]
+    assert timeless(report) == alone(config, state)
+
+
+def test_patches_that_come_again_are_read_from_the_cache(
+    config: Config, read: list[str], tmp_path: Path
+) -> None:
+    config = msgspec.structs.replace(config, cache=str(tmp_path / "cache"))
+    state = {FILE: b"\n\n\n" + (config.tree.root / FILE).read_bytes()}
+
+    def report() -> Report:
+        workspace = Workspace(config)
+        with workspace.expecting([state]):
+            workspace.report()
+            return timeless(workspace.report(state))
+
+    first = report()
+    assert FILE in read
+    read.clear()
+    again = report()
+    assert read == []
+    assert again == first == alone(config, state)
+
+
+def test_what_is_typed_is_not_kept(config: Config, read: list[str], tmp_path: Path) -> None:
+    config = msgspec.structs.replace(config, cache=str(tmp_path / "cache"))
+    state = {FILE: b"\n\n\n" + (config.tree.root / FILE).read_bytes()}
+    Workspace(config).report(state)
+    read.clear()
+    Workspace(config).report(state)
+    assert read == [FILE]
