@@ -7,14 +7,15 @@ from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
 from lockcheck.beside import beside
-from lockcheck.callgraph.program import Program
 from lockcheck.config import Config
 from lockcheck.errors import LockcheckError, Notice
 from lockcheck.facts.ir import UnitFacts
 from lockcheck.findings.model import Report
-from lockcheck.models.loader import Models, check_constants, load_models
+from lockcheck.models.loader import check_constants, load_models
 from lockcheck.progress import Progress, SilentProgress
+from lockcheck.rules.loader import load_rules
 from lockcheck.rules.questions import Questions
+from lockcheck.runs import start
 from lockcheck.source.tree import check_architecture
 from lockcheck.units import Ahead, Units, find_commands
 
@@ -41,7 +42,7 @@ def analyse(config: Config, progress: Progress | None = None) -> Report:
     Raises LockcheckError for what the user has to mend before anything can be checked. What goes
     wrong with single units becomes a notice, and the report is then not `complete`.
     """
-    from lockcheck.workspace import Workspace  # it brings all rules, which questions do not need
+    from lockcheck.workspace import Workspace
 
     return Workspace(config, progress, once=True).report()
 
@@ -61,6 +62,7 @@ def answer(
 
     While kbuild is asked which units there are, the question is put to those of the last run, as
     far as they did not change. That answer counts if kbuild names the same, as it mostly does.
+    What a check of the same paths has worked out is not worked out again.
     Raises LockcheckError as `analyse` and `put` do.
     """
     progress = progress or SilentProgress()
@@ -74,7 +76,7 @@ def answer(
     read = Units(config, commands, early.models, early.ahead).read(config.overlay, progress)
     notices = (*commands.notices, *read.notices)
     if not early.is_about(read.units):
-        return Answered(put(_questions(read.units, early.models)), notices)
+        return Answered(put(early.questions(read.units)), notices)
     if early.error is not None:
         raise early.error
     return Answered(early.answer[0], notices)
@@ -84,6 +86,8 @@ class _Early(Generic[T]):
     """The answer for the units of the last run."""
 
     def __init__(self, config: Config, put: Callable[[Questions], T]) -> None:
+        self._config = config
+        self._rules = load_rules(config.rules)
         self.models = load_models()
         check_constants(self.models)
         self.ahead = Ahead(config, self.models)
@@ -93,7 +97,7 @@ class _Early(Generic[T]):
         if not self._units:
             return
         try:
-            self.answer.append(put(_questions(self._units, self.models)))
+            self.answer.append(put(self.questions(self._units)))
         except LockcheckError as error:
             self.error = error
 
@@ -101,7 +105,16 @@ class _Early(Generic[T]):
         """Whether these are the very units that were asked about."""
         return bool(units) and list(map(id, units)) == list(map(id, self._units))
 
+    def questions(self, units: list[UnitFacts]) -> Questions:
+        """Where questions about these units can be put.
 
-def _questions(units: list[UnitFacts], models: Models) -> Questions:
-    constants = {k: v for unit in units for k, v in unit.constants.items()}
-    return Questions(Program(units, models.with_constants(constants)))
+        They are put to a run of all rules, as a check makes it: so they find its answers, and are
+        answered the same with them and without.
+        """
+        constants = {k: v for unit in units for k, v in unit.constants.items()}
+        models = self.models.with_constants(constants)
+        started = start(self._config, self._rules, models, constants, units, once=True)
+        run = started.run
+        if started.watched is not None:
+            started.watched.queries.forget_unclaimed()
+        return Questions(started.watched or started.program, run.analysis, run.finder)

@@ -9,21 +9,16 @@ import contextlib
 import datetime
 import gc
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import msgspec
-
 from lockcheck.beside import Sent, beside
 from lockcheck.callgraph.program import Program
-from lockcheck.callgraph.watched import WatchedProgram
 from lockcheck.config import Config
 from lockcheck.errors import Notice, Severity
 from lockcheck.facts.ir import UnitFacts
 from lockcheck.findings.model import Report, TreeInfo
 from lockcheck.findings.suppress import apply, load_suppressions
-from lockcheck.kept import KeptRuns
 from lockcheck.models.loader import check_constants, load_models
 from lockcheck.progress import Progress, SilentProgress
 from lockcheck.rules.engine import Checked, RuleRun
@@ -38,18 +33,14 @@ from lockcheck.rules.model import (
     Rule,
     SleepInAtomic,
 )
+from lockcheck.runs import Started, start
 from lockcheck.source.tree import KernelTree, check_architecture
-from lockcheck.stamp import stamp
 from lockcheck.units import Contents, Fresh, Read, Units, find_commands
 
 # Rules that name nothing of a tree: there is always something that they are about.
 _ABOUT_ALL_CODE = (
     Assertions | AnnotatedData | SleepInAtomic | BalancedLocks | ReleasedLocks | LockOrder
 )
-
-
-_WORTH_KEEPING = 5000  # answers: what works out fewer is done in a moment
-_NEARLY_THE_SAME = 10  # one answer in so many is worked out anew rather than kept again
 
 
 class Workspace:
@@ -89,10 +80,8 @@ class Workspace:
         self._units = Units(config, self.commands, self._models)
         self.program: Program | None = None  # of the last report, for questions about it
         self._once = once
-        self._watched: WatchedProgram | None = None
+        self._started: Started | None = None
         self._is_first = True
-        self._run: RuleRun | None = None
-        self._runs: KeptRuns | None = None
         self._expected: list[Contents] = []
         self._ahead: Sent[Fresh | None] | None = None
 
@@ -134,10 +123,11 @@ class Workspace:
         try:
             run = self._run_on(read.units, constants)
             checked = run.check(progress.advance)
-            if self._watched is not None:
-                self._watched.queries.sweep()
+            known = self._started
+            if known is not None and known.watched is not None:
+                known.watched.queries.sweep()
                 if self._is_first:
-                    self._keep(self._watched)
+                    known.keep()
         finally:
             if self._is_first:
                 gc.freeze()
@@ -179,44 +169,14 @@ class Workspace:
     def _run_on(self, units: list[UnitFacts], constants: dict[str, int]) -> RuleRun:
         """The run of all rules that knows most of the program that these units make up."""
         models = self._models.with_constants(constants)
-        watched = self._watched
-        if watched is not None and watched.models == models and self._run is not None:
-            self.program = Program(units, models, watched.latest.effects.bits)
-            watched.become(self.program)
-            return self._run
-        runs = self._kept_runs(constants)
-        last = None if runs is None else runs.load()
-        self.program = Program(units, models, None if last is None else last.bits)
-        if self._once and runs is None:
-            return RuleRun(self.program, self.rules)
-        self._watched = WatchedProgram(self.program)
-        self._run = RuleRun(self._watched, self.rules)
-        kept = None if last is None else last.answers(self._run.analysis)
-        if kept is not None:
-            self._watched.queries.take_in(kept)
-        return self._run
-
-    # -- from one run to the next --------------------------------------------------------------
-
-    def _kept_runs(self, constants: dict[str, int]) -> KeptRuns | None:
-        """Where answers to this question are kept; None where none are to be."""
-        config = self._config
-        if config.cache is None or config.commands is not None:
-            return None
-        tree = (config.tree.root, config.tree.build, config.paths)
-        rules = msgspec.json.encode(self.rules, enc_hook=repr, order="deterministic")
-        question = repr((stamp(), sys.version, tree, rules, sorted(constants.items())))
-        self._runs = KeptRuns(Path(config.cache), question)
-        return self._runs
-
-    def _keep(self, watched: WatchedProgram) -> None:
-        """Keep the answers for the next run, where that saves it much."""
-        queries = watched.queries
-        worked_out = queries.worked_out
-        if self._runs is None:
-            return
-        if worked_out > max(_WORTH_KEEPING, queries.size // _NEARLY_THE_SAME):
-            self._runs.save(watched.latest.effects.bits, queries.keep())
+        known = self._started
+        if known is not None and known.watched is not None and known.watched.models == models:
+            self.program = Program(units, models, known.watched.latest.effects.bits)
+            known.watched.become(self.program)
+            return known.run
+        self._started = start(self._config, self.rules, models, constants, units, self._once)
+        self.program = self._started.program
+        return self._started.run
 
 
 def _tree_info(tree: KernelTree) -> TreeInfo:

@@ -53,17 +53,11 @@ class Analysis:
         helpers.
     """
 
-    def __init__(
-        self, program: Program, watched: frozenset[str] = frozenset(), by_need: bool = False
-    ) -> None:
-        """`watched`: names of functions whose calls leave a mark in the state.
-
-        by_need: solve no function for no other reason than that it calls one which is asked about,
-            and is called by it; see Settling.
-        """
+    def __init__(self, program: Program, watched: frozenset[str] = frozenset()) -> None:
+        """`watched`: names of functions whose calls leave a mark in the state."""
         self.program = program
         queries = self.queries = program.queries
-        settling = self.settling = Settling(queries, self._settle, by_need)
+        settling = self.settling = Settling(queries, self._settle)
         # A function that is being summarised already (recursion) counts as doing nothing.
         # UNSOUND: recursion through a function with a net effect on locks.
         self.summary = FunctionQuery(settling, self._summarise_if_any, NO_SUMMARY)

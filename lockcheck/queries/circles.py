@@ -19,31 +19,14 @@ _BUSY = object()
 class Settling:
     """Queries about functions that ask each other, and about functions by which these are called.
 
-    Where functions call each other, all answers about all of them are worked out together, so that
-    none hangs on which was asked for first.
+    Where functions call each other, all answers about all of them are worked out together.
     """
 
-    __slots__ = (
-        "_by_need",
-        "_now",
-        "_settle",
-        "answers",
-        "count",
-        "is_busy",
-        "provisional",
-        "queries",
-    )
+    __slots__ = ("_now", "_settle", "answers", "count", "is_busy", "provisional", "queries")
 
-    def __init__(
-        self, queries: Queries, settle: Callable[[Cycle], None], by_need: bool = False
-    ) -> None:
-        """`settle` asks all that may be asked about such functions, in a fixed order.
-
-        by_need: nothing is settled before it is asked for, and what is asked for first begins. For
-            a program that is asked one question, always the same way.
-        """
+    def __init__(self, queries: Queries, settle: Callable[[Cycle], None]) -> None:
+        """`settle` asks all that may be asked about such functions, in a fixed order."""
         self.queries = queries
-        self._by_need = by_need
         self._settle = settle
         self.answers = Query(queries, self._work_out)
         self.count = 0  # of the queries that belong here
@@ -58,13 +41,8 @@ class Settling:
 
     def _work_out(self, cycle: Cycle) -> dict[Any, Any]:
         with self.about(cycle, {}) as answers:
-            if not self._by_need:
-                self._settle(cycle)
+            self._settle(cycle)
             return answers
-
-    def more(self, answers: dict[Any, Any]) -> dict[Any, Any]:
-        """Where to put answers beyond those that were settled."""
-        return answers if self._by_need else dict(answers)
 
     @contextmanager
     def about(self, cycle: Cycle, answers: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
@@ -122,10 +100,9 @@ class FunctionQuery(Query[K, V]):
         if cycle is None:
             return self._make(key)
         answers = self._settling.answers(cycle)
-        known = answers.get((self._number, key), _BUSY)
-        if known is not _BUSY:
-            return cast(V, known)
-        with self._settling.about(cycle, self._settling.more(answers)) as local:
+        if (self._number, key) in answers:
+            return cast(V, answers[self._number, key])
+        with self._settling.about(cycle, dict(answers)) as local:
             return self._within(local, key)
 
     def _within(self, local: dict[Any, Any], key: K) -> V:

@@ -179,6 +179,10 @@ class Queries:
                 used.used_by[node] = None
         self.next_version()
 
+    def forget_unclaimed(self) -> None:
+        """Queries that are made from now on are none of those whose answers were taken in."""
+        self._kept = {}
+
     def still_holds(self, node: Node) -> bool:
         """Whether all that a stale answer rests on has come out as it was."""
         for used in node.on:

@@ -51,6 +51,7 @@ class RuleRun:
     """Checks rules over one program; over each version of it, if it is a watched one.
 
     All queries that read the program are made here, so that a run can take in another's answers.
+    analysis, finder: for others who ask about the same program.
     """
 
     def __init__(self, program: Program, rules: Sequence[Rule]) -> None:
@@ -62,7 +63,7 @@ class RuleRun:
         self.analysis = self._analysis = Analysis(program, frozenset(watched))
         self._assertions = AssertionAnalysis(self._analysis)
         self._order = OrderChecker(self._analysis)
-        self._finder = AccessFinder(self._analysis)
+        self.finder = AccessFinder(self._analysis)
         sleeping = SleepAnalysis(self._analysis)
         self._reaching = Reaching(self._analysis, sleeping)
         for rule in rules:
@@ -106,7 +107,7 @@ class RuleRun:
     def _results(self) -> Iterator[tuple[Rule, RuleResult]]:
         analysis, assertions = self._analysis, self._assertions
         assertions.begin()
-        finder = self._finder
+        finder = self.finder
         finder.begin()
         if any(isinstance(rule.check, LockOrder) for rule in self._rules):
             self._order.begin()

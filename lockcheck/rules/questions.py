@@ -41,10 +41,16 @@ _VARIABLE = "object"
 class Questions:
     """Answers for one program."""
 
-    def __init__(self, program: Program, analysis: Analysis | None = None) -> None:
-        """`analysis`: one of the same program, whose answers are shared."""
+    def __init__(
+        self,
+        program: Program,
+        analysis: Analysis | None = None,
+        finder: AccessFinder | None = None,
+    ) -> None:
+        """`analysis`, `finder`: of the same program, whose answers are shared."""
         self._program = program
-        self._analysis = analysis or Analysis(program, by_need=True)
+        self._analysis = analysis or Analysis(program)
+        self._finder = finder
         self._contexts = ContextFinder(self._analysis)
         self._words = Evidencer(program)
 
@@ -119,7 +125,7 @@ class Questions:
     def guards(self, text: str) -> GuardsAnswer:
         """Every access to a datum. Raises LockcheckError for one that cannot be understood."""
         pattern = self._bind(text)
-        accesses = AccessFinder(self._analysis).find([pattern])
+        accesses = (self._finder or AccessFinder(self._analysis)).find([pattern])
         by_place: dict[tuple[object, ...], list[Access]] = {}
         for access in accesses:
             place = (access.function, access.loc, access.inner, access.inner_loc, access.write)

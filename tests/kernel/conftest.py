@@ -18,10 +18,6 @@ REPOSITORY = Path(__file__).parents[2]
 DIRECTORIES = ("arch/x86/kvm", "virt/kvm", "drivers/gpu/drm/i915/gvt")
 JOBS = os.cpu_count() or 1
 
-# Each tree's tests in one process, when there are several: it keeps what it knows of the tree.
-ON_6_1 = pytest.mark.xdist_group("6.1")
-ON_6_12 = pytest.mark.xdist_group("6.12")
-
 
 def kernel_tree(version: str) -> KernelTree:
     """The tree of scripts/kernel-tree, fetched and prepared if it is not there yet."""

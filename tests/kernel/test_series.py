@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from conftest import DIRECTORIES, JOBS, ON_6_1, kernel_tree
+from conftest import DIRECTORIES, JOBS, kernel_tree
 from track_series import (
     ADD,
     MMU,
@@ -28,7 +28,7 @@ from lockcheck.series.gitrange import series_from_git
 from lockcheck.series.mailseries import series_from_mail
 from lockcheck.series.run import check_series
 
-pytestmark = [pytest.mark.kernel, ON_6_1]
+pytestmark = pytest.mark.kernel
 
 FILES = (HEADER, TRACK, X86, KVMGT, MMU, MMU_H)
 

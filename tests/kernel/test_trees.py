@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import DIRECTORIES, JOBS, ON_6_1, ON_6_12, kernel_tree
+from conftest import DIRECTORIES, JOBS, kernel_tree
 
 from lockcheck.config import Config
 from lockcheck.errors import Severity
@@ -36,9 +36,7 @@ def _check(version: str, jobs: int, cache: str | None) -> Report:
     return analyse(Config(tree=kernel_tree(version), paths=DIRECTORIES, jobs=jobs, cache=cache))
 
 
-@pytest.mark.parametrize(
-    "version", [pytest.param("6.1", marks=ON_6_1), pytest.param("6.12", marks=ON_6_12)]
-)
+@pytest.mark.parametrize("version", ["6.1", "6.12"])
 def test_findings(version: str, facts_cache: str) -> None:
     report = _check(version, JOBS, facts_cache)
     assert not [n for n in report.notices if n.severity is Severity.ERROR]
@@ -47,7 +45,6 @@ def test_findings(version: str, facts_cache: str) -> None:
     assert _lines(report) == expected
 
 
-@ON_6_12
 def test_cold_warm_serial_and_parallel_runs_agree(tmp_path: Path) -> None:
     def check(jobs: int, cache: str | None) -> Report:
         # Enough units for several workers, few enough for three runs.
@@ -62,7 +59,6 @@ def test_cold_warm_serial_and_parallel_runs_agree(tmp_path: Path) -> None:
     assert cold.obligations == warm.obligations == serial.obligations
 
 
-@ON_6_1
 def test_the_chain_of_the_known_bug(facts_cache: str) -> None:
     """kvmgt_page_track_write() is reached through the hook, and the chain says so."""
     report = _check("6.1", JOBS, facts_cache)

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 import pytest
-from conftest import DIRECTORIES, JOBS, ON_6_1, ON_6_12, kernel_tree
+from conftest import DIRECTORIES, JOBS, kernel_tree
 from variants import RIGHT, WRONG, WRONG_6_12, Expected, Variant, apply
 
 from lockcheck.config import Config
@@ -39,13 +39,11 @@ def base(workspace: Workspaces) -> Callable[[str], set[str]]:
     return of
 
 
-@ON_6_1
 @pytest.mark.parametrize("variant", [*RIGHT, *WRONG], ids=lambda variant: variant.name)
 def test_variant(variant: Variant, workspace: Workspaces, base: Callable[[str], set[str]]) -> None:
     _check(_report(workspace, "6.1", variant), variant, base("6.1"))
 
 
-@ON_6_12
 @pytest.mark.parametrize("variant", WRONG_6_12, ids=lambda variant: variant.name)
 def test_variant_on_6_12(
     variant: Variant, workspace: Workspaces, base: Callable[[str], set[str]]
@@ -53,7 +51,6 @@ def test_variant_on_6_12(
     _check(_report(workspace, "6.12", variant), variant, base("6.12"))
 
 
-@ON_6_1
 def test_a_run_of_its_own_says_the_same(workspace: Workspaces, facts_cache: str) -> None:
     """What is left out of the other variants, as it takes three times as long."""
     variant = WRONG[0]

@@ -53,11 +53,15 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
         frozenset({"queries", "lockstate"}),
         "answers on disk: which objects are each run's own is for lock states to tell",
     ),
+    "runs": (
+        frozenset({"config", "facts", "kept", "stamp", "models", "callgraph", "rules"}),
+        "what is known already when rules are checked; what came of it is for whoever asked",
+    ),
     "workspace": (
         frozenset(
             {
                 *("beside", "config", "progress", "source", "models", "units"),
-                *("facts", "kept", "stamp", "callgraph", "rules", "findings"),
+                *("facts", "runs", "callgraph", "rules", "findings"),
             }
         ),
         "one configuration, checked as often as contents change",
@@ -66,8 +70,7 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
         frozenset(
             {
                 *("beside", "config", "progress", "source", "facts", "models", "units"),
-                "workspace",
-                *("callgraph", "rules", "findings"),
+                *("runs", "workspace", "rules", "findings"),
             }
         ),
         "one run; how it is shown is for whoever asked",

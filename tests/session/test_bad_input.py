@@ -302,7 +302,7 @@ def test_a_cache_that_cannot_be_used_is_no_problem(tree: Path, case: str) -> Non
 PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
-from lockcheck import cli, workspace
+from lockcheck import cli, runs
 from lockcheck.lower import worker
 
 def wait(*_):
@@ -321,7 +321,7 @@ what = sys.argv.pop(1)
 number = getattr(signal, what, None)
 act = die if number else wait
 if what == "rules":
-    workspace.Program = wait
+    runs.Program = wait
 else:
     worker._run = run
 cli.main()

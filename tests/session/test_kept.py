@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lockcheck import kept, workspace
+from lockcheck import kept, runs
 from lockcheck.config import Config
 from lockcheck.findings.model import Report
 from lockcheck.lockstate.solver import Solver
@@ -45,7 +45,7 @@ def cached(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
     """The same with a cache in which answers of one run are kept."""
     cached = msgspec.structs.replace(config, cache=str(tmp_path_factory.mktemp("cache")))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workspace, "_WORTH_KEEPING", 0)
+        patch.setattr(runs, "_WORTH_KEEPING", 0)
         analyse(cached)
     assert kept.kept_files(Path(str(cached.cache)))
     return cached

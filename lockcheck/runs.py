@@ -1,0 +1,77 @@
+"""Runs of all rules, and what the last one on the same question has worked out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from lockcheck.callgraph.program import Program
+from lockcheck.callgraph.watched import WatchedProgram
+from lockcheck.config import Config
+from lockcheck.facts.ir import UnitFacts
+from lockcheck.kept import KeptRuns
+from lockcheck.models.loader import Models
+from lockcheck.rules.engine import RuleRun
+from lockcheck.rules.model import Rule
+from lockcheck.stamp import stamp
+
+_WORTH_KEEPING = 5000  # answers: what works out fewer is done in a moment
+_NEARLY_THE_SAME = 10  # one answer in so many is worked out anew rather than kept again
+
+
+class Started(NamedTuple):
+    """A run on a program. watched: that program, if what rests on what is noted."""
+
+    program: Program
+    watched: WatchedProgram | None
+    run: RuleRun
+    runs: KeptRuns | None
+
+    def keep(self) -> None:
+        """Keep the answers for the next run, where that saves it much."""
+        if self.watched is None or self.runs is None:
+            return
+        queries = self.watched.queries
+        if queries.worked_out > max(_WORTH_KEEPING, queries.size // _NEARLY_THE_SAME):
+            self.runs.save(self.watched.latest.effects.bits, queries.keep())
+
+
+def start(
+    config: Config,
+    rules: Sequence[Rule],
+    models: Models,
+    constants: Mapping[str, int],
+    units: list[UnitFacts],
+    once: bool,
+) -> Started:
+    """A run on the program that units make up, with what the last one of its kind has left.
+
+    models: with the constants. once: whether nothing will be asked of it after the first report.
+    """
+    runs = _kept_runs(config, rules, constants)
+    last = None if runs is None else runs.load()
+    program = Program(units, models, None if last is None else last.bits)
+    if once and runs is None:
+        return Started(program, None, RuleRun(program, rules), None)
+    watched = WatchedProgram(program)
+    run = RuleRun(watched, rules)
+    kept = None if last is None else last.answers(run.analysis)
+    if kept is not None:
+        watched.queries.take_in(kept)
+    return Started(program, watched, run, runs)
+
+
+def _kept_runs(
+    config: Config, rules: Sequence[Rule], constants: Mapping[str, int]
+) -> KeptRuns | None:
+    """Where answers to this question are kept; None where none are to be."""
+    if config.cache is None or config.commands is not None:
+        return None
+    tree = (config.tree.root, config.tree.build, config.paths)
+    encoded = msgspec.json.encode(rules, enc_hook=repr, order="deterministic")
+    question = repr((stamp(), sys.version, tree, encoded, sorted(constants.items())))
+    return KeptRuns(Path(config.cache), question)
