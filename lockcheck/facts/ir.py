@@ -26,6 +26,7 @@ Events (first element tells which)
     ("C", loc, id, callee, args)     a call; callee is ("fn", key) or a pointer value
     ("S", loc, address, value, how)  a store; how is a set of the flags below
     ("R", loc, address, how)         a read of memory (reads of whole locals are not recorded)
+    ("A", loc, value)        a claim: the value is not zero, else the source would have a bug
 Terminators
     ("jmp", block)
     ("br", value, block if true, block if false, loc)

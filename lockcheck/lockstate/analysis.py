@@ -194,7 +194,7 @@ class Analysis:
                 or self.is_pure(callee[1])
                 or self._is_helper(callee[1])
             )
-        return bool(event[0] == "R" or event[2][0] == "v")
+        return bool(event[0] in ("R", "A") or event[2][0] == "v")
 
     def _direct_callees(self, function: Function) -> Iterator[str]:
         for call in self.program.calls.get(function.key, {}).values():

@@ -31,6 +31,9 @@ WHOM = "{name} calls one of {count} functions through a pointer, and which one i
 ALTERNATIVE = "something else than a lock would do, and whether it is so is not followed"
 BY_CONTEXT = "{name} asks in which context the kernel is, and the answer is not followed"
 SOMETIMES = "{name} asserts the lock in some cases only, and which of them this is is not followed"
+ANOTHER = (
+    "{name} drops a lock, and whether it is {lock} of the object that is found below is not followed"
+)
 FAR_BELOW = f"it hangs on conditions in more than {MAX_MAYBES} functions that are not followed"
 
 
@@ -45,6 +48,15 @@ def unsure_whom(edge: Edge, targets: int) -> Edge:
     if edge.verdict is Verdict.BROKEN:
         return edge._replace(verdict=Verdict.UNDECIDED, why=why)
     return edge
+
+
+def drops_another(evidence: tuple[Evidence, ...]) -> bool:
+    """Whether all that speaks against a need is that a lock of its class was dropped.
+
+    Where a callee finds the object by itself, in a list of others, the lock of that one is meant;
+    see fixtures/lock-assertion/good_drops_own_only.c.
+    """
+    return bool(evidence) and all(e.by_class for e in evidence)
 
 
 def either_mode(edges: list[Edge]) -> list[Edge]:

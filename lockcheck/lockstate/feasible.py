@@ -26,12 +26,18 @@ class Feasibility:
         self._view_of = view_of
         self._some_caller_lets = Query(analysis.queries, self._ask_callers)
 
-    def is_possible(self, context: Context, edge: Edge) -> bool:
-        """Whether some caller of an edge's function lets the conditions of its chain hold."""
+    def is_possible(
+        self, context: Context, edge: Edge, says_so: Callable[[At], bool] = lambda _: True
+    ) -> bool:
+        """Whether some caller of an edge's function lets the conditions of its chain hold.
+
+        says_so: whether a state at the call is one that the edge speaks of.
+        """
         guards = {
             guard
             for at in self._analysis.states_at(edge.caller, edge.call)
             if (guard := self.lifted(context.function, context.guard, edge, at)) is not None
+            and says_so(at)
         }
         return any(self._may_hold(edge.caller, guard, MAX_GUARD_LEVELS) for guard in guards)
 

@@ -77,7 +77,8 @@ class Judge:
                 continue
             dropped = find(state.dropped, need, self._are_apart)
             if dropped is not None and fits(dropped.held.mode, need.mode):
-                evidence.append(Evidence(need, dropped.held, True, function))
+                found = Evidence(need, dropped.held, True, function, by_class=not dropped.exact)
+                evidence.append(found)
                 rest = _left_by(state, need)
                 if rest is not None:
                     open_needs.append(rest)

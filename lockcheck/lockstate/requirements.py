@@ -18,6 +18,7 @@ from lockcheck.lockstate.callview import CallView, Views, is_pointer, parameter_
 from lockcheck.lockstate.context_tests import ContextTests
 from lockcheck.lockstate.doubts import (
     ALTERNATIVE,
+    ANOTHER,
     BY_CONTEXT,
     MANY_CONDITIONS,
     MAX_MAYBES,
@@ -28,6 +29,7 @@ from lockcheck.lockstate.doubts import (
     WITH_AND_WITHOUT,
     doubt_of,
     doubted,
+    drops_another,
     either_mode,
     reason_in,
     unsure_whom,
@@ -226,7 +228,7 @@ class Checker:
     def _view(self, site: CallSite | Edge, at: At) -> CallView:
         return self._views.at(site.caller, at)
 
-    def _maybes(self, context: Context, site: CallSite) -> int:
+    def _maybes(self, context: Context, site: CallSite | Edge) -> int:
         """How many functions may or may not go on; beyond the bound, and where nobody asks, all
         the same, so that there are fewer contexts."""
         if context.maybes > MAX_MAYBES or not context.needs[0].absent:
@@ -234,7 +236,7 @@ class Checker:
         return context.maybes + (not self._analysis.is_certain(site.caller, site.call))
 
     def _ask_state(
-        self, context: Context, site: CallSite, at: At, depth: int
+        self, context: Context, site: CallSite | Edge, at: At, depth: int
     ) -> tuple[Judgement, Context | None]:
         view = self._view(site, at)
         guard: list[Condition] = []
@@ -262,6 +264,8 @@ class Checker:
         said = self._judge.judge(site.caller, at.state, needs, datum)
         open_needs = said.open_needs
         chosen, unknown = view.told(self._chosen_by(context, site, at))
+        if said.verdict is Verdict.BROKEN and not self._trusting and drops_another(said.evidence):
+            return Judgement(Verdict.UNDECIDED, evidence=said.evidence, why=ANOTHER), None
         left = bool(chosen or unknown) or not all(map(view.confirms, context.alternatives))
         by_context = context.needs[0].absent and self._context_tests.any_in(at.state.facts)
         if said.verdict is Verdict.BROKEN and (left or by_context):
@@ -308,7 +312,7 @@ class Checker:
             return SOMETIMES
         return ""
 
-    def _chosen_by(self, context: Context, site: CallSite, at: At) -> frozenset[Expr]:
+    def _chosen_by(self, context: Context, site: CallSite | Edge, at: At) -> frozenset[Expr]:
         """The values that decide whether a helper is called that does nothing but assert."""
         absent = any(need.absent for need in context.needs)
         if absent or not self._analysis.only_asserts(context.function):
@@ -339,7 +343,7 @@ class Checker:
                 break
             for edge in self.edges(context):
                 broken = edge.verdict is Verdict.BROKEN
-                if broken and not self._feasibility.is_possible(context, edge):
+                if broken and not self._is_possible(context, edge):
                     continue
                 held = held or edge.verdict is Verdict.HELD
                 by_class = by_class or edge.by_class
@@ -362,6 +366,14 @@ class Checker:
                 break  # all that is asked is whether a proof holds without assertions
         reasons = tuple(dict.fromkeys(unproved))
         return Outcome(tuple(violations), reasons, held, by_class, frozenset(asserted))
+
+    def _is_possible(self, context: Context, edge: Edge) -> bool:
+        """Whether a state that breaks a requirement, and no other one at that call, can come up."""
+
+        def says_so(at: At) -> bool:
+            return self._ask_state(context, edge, at, 0)[0].verdict is Verdict.BROKEN
+
+        return self._feasibility.is_possible(context, edge, says_so)
 
     def _is_met_above(self, above: Context, depth: int) -> bool:
         """Whether some caller holds the lock that a function drops.

@@ -20,16 +20,9 @@ from lockcheck.facts.ir import ONCE, UNKNOWN, Event, Expr, Function
 from lockcheck.lockstate.flags import live_flags, tested_local
 from lockcheck.lockstate.state import Since, State
 from lockcheck.lockstate.summary import Exit
-from lockcheck.lockstate.terms import (
-    is_small,
-    lock_class,
-    object_root,
-    root,
-)
+from lockcheck.lockstate.terms import is_small, lock_class, object_root, root
 from lockcheck.lockstate.transfer import Oracle, Transfer
-from lockcheck.models.loader import (
-    ANY,
-)
+from lockcheck.models.loader import ANY
 
 MAX_STATES = 32  # lock states kept apart in one block
 _BY_FLAGS = 8  # states in one block up to which flags keep them apart, too
@@ -345,6 +338,8 @@ class Solver:
                         current.note_stored(fields, 0 if kept else fields)
                     if event[3][0] == "l":
                         _copy_members(current, address, event[3][1])
+            elif kind == "A":
+                states = [current for current in states if current.believe(event[2])]
             elif observe is not None:
                 for current in states:
                     address = current.evaluate(event[2])

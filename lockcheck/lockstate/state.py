@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lockcheck.callgraph.effects import stored_field
-from lockcheck.facts.folding import is_address, is_boolean
+from lockcheck.facts.folding import is_boolean
 from lockcheck.facts.ir import UNKNOWN, Expr
+from lockcheck.lockstate.choices import choice, is_known
+from lockcheck.lockstate.conditions import Conditions
 from lockcheck.lockstate.locksets import Doubt, Held
 from lockcheck.lockstate.memory import Memory
-from lockcheck.lockstate.stores import Stores
-from lockcheck.lockstate.terms import FOUND, is_entry_term, is_small, object_root
+from lockcheck.lockstate.terms import FOUND, field, is_entry_term, is_small, object_root
 from lockcheck.lockstate.values import (
+    CHOSEN,
     PINNED,
     Fact,
     common,
@@ -21,20 +23,15 @@ from lockcheck.lockstate.values import (
     loads,
     reads_memory,
     same_array,
-    says_more,
     telling,
 )
 
 __all__ = ["Fact", "Held", "Since", "State"]
 
-_OPPOSITE = {">=": "<", ">": "<="}  # comparisons that are kept as the negation of another
-_POINTERS = frozenset({"p", "l", "c", "o", "phi"})
-
-
 Since = tuple[int, frozenset[str]]
 
 
-class State(Stores):
+class State(Conditions):
     """Mutable while a block is walked; `copy` before a branch.
 
     held: lock term → how it is held, by this function.
@@ -183,7 +180,7 @@ class State(Stores):
         test = self.evaluate(expr[1])
         truth = self.decide(test)
         if truth is None:
-            return ("ite", test, self.evaluate(expr[2]), self.evaluate(expr[3]))
+            return choice(test, self.evaluate(expr[2]), self.evaluate(expr[3]))
         return self.evaluate(expr[2] if truth else expr[3])
 
     def _known(self, term: Expr) -> Expr:
@@ -219,6 +216,10 @@ class State(Stores):
             base = address[1]
             if base[0] in ("g", "f") and address in self.memory.fixed:
                 return self.memory.fixed[address]
+            if base[0] == "ite":
+                loaded = [self._load(field(place, address[2])) for place in base[2:]]
+                if all(map(is_known, loaded)):
+                    return choice(base[1], *loaded)
             if base[0] == "l" and base[1][0] == "f" and base[1][2] == address[2]:
                 # IMPRECISE: the nodes that a list is followed through are one; otherwise paths
                 # would grow with every turn of a loop.
@@ -282,69 +283,7 @@ class State(Stores):
                 del self.env[key]
         self.env[place] = UNKNOWN
 
-    # -- conditions ----------------------------------------------------------------------------
-
-    def decide(self, term: Expr) -> bool | None:
-        """Whether a value is true, if this state knows."""
-        head = term[0]
-        if head == "k":
-            return bool(term[1])
-        if head == "held":
-            return self.holds(term)
-        if head == "fn" or is_address(term):
-            return True
-        if self.held and head in _POINTERS and self.is_locked_object(term):
-            return True
-        if head == "o1" and term[1] == "!":
-            inner = self.decide(term[2])
-            return None if inner is None else not inner
-        if head == "o" and term[1] in ("==", "!="):
-            equal = self._equal(term[2], term[3])
-            if equal is not None:
-                return bool(equal == (term[1] == "=="))
-            if term[1] == "!=":
-                equal = self.decide(("o", "==", term[2], term[3]))
-                return None if equal is None else not equal
-        elif head == "o" and term[1] in _OPPOSITE:
-            opposite = self.decide(("o", _OPPOSITE[term[1]], term[2], term[3]))
-            return None if opposite is None else not opposite
-        fact = self.facts.get(term)
-        if fact is None:
-            return None
-        if fact.equal is not None:
-            return bool(fact.equal)
-        return True if 0 in fact.differs else None
-
-    def _equal(self, a: Expr, b: Expr) -> bool | None:
-        if b[0] == "in":
-            return self._is_one_of(a, b[1:])
-        if a[0] == "k":
-            a, b = b, a
-        if a[0] == "held" and b[0] == "k":
-            holds = self.holds(a)
-            return None if holds is None else holds == bool(b[1])
-        if b[0] == "k":
-            fact = self.facts.get(a)
-            if fact is not None:
-                if fact.equal is not None:
-                    return bool(fact.equal == b[1])
-                if b[1] in fact.differs:
-                    return False
-            if b[1] == 0 and (a[0] == "fn" or is_address(a)):
-                return False
-            if b[1] == 0 and a[0] in _POINTERS and self.held and self.is_locked_object(a):
-                return False
-            if a[0] == "k":
-                return bool(a[1] == b[1])
-            if is_boolean(a):
-                truth = self.decide(a)
-                return None if truth is None else int(truth) == b[1]
-            return None
-        if a[0] == "fn" and b[0] == "fn":
-            return bool(a[1] == b[1])
-        if a == b and a != UNKNOWN:
-            return True
-        return None
+    # -- what locals say ----------------------------------------------------------------------
 
     def truth_of(self, place: Expr) -> bool | None:
         """Whether a local is true, if this state knows."""
@@ -360,58 +299,13 @@ class State(Stores):
             self.env[place] = pinned
             self.facts[pinned] = Fact(int(truth))
 
-    def _is_one_of(self, term: Expr, numbers: tuple[int, ...]) -> bool | None:
-        if term[0] == "k":
-            return term[1] in numbers
-        fact = self.facts.get(term)
-        if fact is None:
-            return None
-        if fact.equal is not None:
-            return fact.equal in numbers
-        return False if fact.differs.issuperset(numbers) else None
-
-    def assume(self, term: Expr, truth: bool) -> None:
-        """Note the outcome of a branch."""
-        head = term[0]
-        if head == "o1" and term[1] == "!":
-            self.assume(term[2], not truth)
-            return
-        if head == "o" and term[1] in ("==", "!="):
-            a, b = term[2], term[3]
-            if a[0] == "k":
-                a, b = b, a
-            if b[0] == "k":
-                self._constrain(a, b[1], truth == (term[1] == "=="))
-                return
-            if b[0] == "in":
-                for number in b[1:] if truth != (term[1] == "==") else ():
-                    self._constrain(a, number, False)
-                return
-            if term[1] == "!=":
-                term, truth = ("o", "==", a, b), not truth
-        elif head == "o" and term[1] in _OPPOSITE:
-            term, truth = ("o", _OPPOSITE[term[1]], term[2], term[3]), not truth
-        if term == UNKNOWN or head == "k":
-            return
-        self._constrain(term, 0, not truth)
-
-    def _constrain(self, term: Expr, number: int, equal: bool) -> None:
-        if term == UNKNOWN or term[0] == "k" or (equal and UNKNOWN in term):
-            return
-        if term[0] == "held":
-            if term[1] != UNKNOWN:
-                self.facts[term] = Fact(int(equal == bool(number)))
-            return
-        if number in (0, 1) and says_more(term):
-            self.assume(term, equal == (number == 1))
-        if equal:
-            self.facts[term] = Fact(number)
-            return
-        old = self.facts.get(term)
-        if old is not None and old.equal is not None:
-            return
-        differs = old.differs if old is not None else frozenset()
-        self.facts[term] = Fact(None, differs | {number})
+    def believe(self, claim: Expr) -> bool:
+        """Take a claim of the source for true; False where it cannot be, so control is not here."""
+        term = self.evaluate(claim)
+        truth = self.decide(term)
+        if truth is None:
+            self.assume(term, True)
+        return truth is not False
 
     # -- joins ---------------------------------------------------------------------------------
 
@@ -426,6 +320,10 @@ class State(Stores):
             test = telling(other.facts, self.facts)
             if test is not None:
                 return ("ite", test, theirs, mine)
+        if phi[1] >= 0 and is_known(theirs) and is_known(mine):
+            either = mine[2:] if mine[0] == "ite" and theirs in mine[2:] else (mine, theirs)
+            if all(value[0] in ("k", "g") for value in either):
+                return ("ite", ("phi", CHOSEN - phi[1], phi[2]), *either)
         if self.decide(mine) is False and other.decide(theirs) is False:
             return ("k", 0)
         moved = same_array(mine, theirs)

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
 
-from lockcheck.facts.folding import binary, negate, unary
+from lockcheck.facts.folding import negate, unary
 from lockcheck.facts.ir import UNKNOWN, Expr
+from lockcheck.lockstate.choices import choice, combine
 
 MAX_SIZE = 48  # nodes of a term that is still followed
 FOUND = "(found)"  # ("ap", FOUND, value): what is looked up in a container, none if value is zero
@@ -69,15 +70,15 @@ def rebuild(term: Expr, leaf: Callable[[Expr], Expr | None]) -> Expr | None:
         return ("i", base, UNKNOWN if index is None else index)
     if head == "o":
         a, b = rebuild(term[2], leaf), rebuild(term[3], leaf)
-        return None if a is None or b is None else binary(term[1], a, b)
+        return None if a is None or b is None else combine(term[1], a, b)
     if head == "o1":
         a = rebuild(term[2], leaf)
         if a is None:
             return None
         return negate(a) if term[1] == "!" else unary(term[1], a)
     if head == "ite":
-        parts = [rebuild(part, leaf) for part in term[1:]]
-        return None if None in parts else ("ite", *parts)
+        test, one, other = (rebuild(part, leaf) for part in term[1:])
+        return None if test is None or one is None or other is None else choice(test, one, other)
     return None
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from lockcheck.facts.folding import binary, negate, unary
+from lockcheck.facts.folding import negate, unary
 from lockcheck.facts.ir import UNKNOWN, Expr
+from lockcheck.lockstate.choices import combine
 from lockcheck.lockstate.terms import container, field, is_entry_term
 
 PINNED = -1  # the place of a phi that stands for what a branch has said of a local
+CHOSEN = -2  # and below: the place of a phi that stands for which of two constants a local holds
 
 
 class Fact(NamedTuple):
@@ -138,7 +140,7 @@ def compose(expr: Expr, evaluate: Callable[[Expr], Expr]) -> Expr:
     if head == "i":
         return ("i", evaluate(expr[1]), evaluate(expr[2]))
     if head == "o":
-        return binary(expr[1], evaluate(expr[2]), evaluate(expr[3]))
+        return combine(expr[1], evaluate(expr[2]), evaluate(expr[3]))
     operand = evaluate(expr[2])
     return negate(operand) if expr[1] == "!" else unary(expr[1], operand)
 

@@ -77,6 +77,7 @@ class Evidence(NamedTuple):
     """A lock event that explains a verdict: held in the wrong mode, or dropped, in `function`.
 
     own: the function had taken what it dropped, so its callers do not hold that lock.
+    by_class: what was dropped is known to be the needed lock by its class only.
     """
 
     need: Need
@@ -84,6 +85,7 @@ class Evidence(NamedTuple):
     dropped: bool
     function: str
     own: bool = False
+    by_class: bool = False
 
 
 class Edge(NamedTuple):

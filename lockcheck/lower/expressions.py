@@ -19,11 +19,17 @@ _COMPOUND = dict(
 )
 # Compiler builtins whose result does not come from a body.
 _SAME_AS_FIRST_ARGUMENT = frozenset({"__builtin_expect", "__builtin_assume_aligned"})
+CLAIM = "__lockcheck_claim"  # what header shims call with a value that is claimed not to be zero
 _INCREMENTS = {K.UO_POST_INC: "+", K.UO_PRE_INC: "+", K.UO_POST_DEC: "-", K.UO_PRE_DEC: "-"}
 
 
 class ExpressionLowering(AddressLowering):
-    """Lowers expressions into a CfgBuilder. Statements come from the subclass."""
+    """Lowers expressions into a CfgBuilder. Statements come from the subclass.
+
+    claiming: within a claim, which reads nothing when it runs.
+    """
+
+    claiming = 0
 
     def statement(self, node: Node) -> None:
         raise NotImplementedError
@@ -42,7 +48,7 @@ class ExpressionLowering(AddressLowering):
             return address
         if self.is_volatile(node):
             how |= ONCE
-        if not folding.is_local(address):
+        if not folding.is_local(address) and not self.claiming:
             self.cfg.emit(("R", self.where(node.cursor), address, how))
         return ("l", address)
 
@@ -287,6 +293,11 @@ class ExpressionLowering(AddressLowering):
             cursor = self.lib.clang_getCursorReferenced(callee.cursor)
             if cursor.kind == K.FUNCTION_DECL:
                 decl = self.decls.function(cursor)
+                if decl.name == CLAIM:
+                    self.claiming += 1
+                    self._claim(children[1], True)
+                    self.claiming -= 1
+                    return UNKNOWN
                 if decl.name.startswith("__builtin_"):
                     known = self._builtin(decl.name, children, how)
                     if known is not None:
@@ -307,6 +318,31 @@ class ExpressionLowering(AddressLowering):
             self.cfg.end(("end",))
             return UNKNOWN
         return None
+
+    def _claim(self, node: Node, truth: bool) -> None:
+        """What the source claims of a value, without a look at it: see shims/linux/build_bug.h."""
+        inner = self._condition_core(node)
+        op = -1
+        if inner.kind == K.UNARY_OPERATOR:
+            if self.lib.clang_getCursorUnaryOperatorKind(inner.cursor) == K.UO_LNOT:
+                self._claim(inner.children[0], not truth)
+                return
+        elif inner.kind == K.BINARY_OPERATOR:
+            op = self.lib.clang_getCursorBinaryOperatorKind(inner.cursor)
+        if op == (K.BO_LAND if truth else K.BO_LOR):
+            self._claim(inner.children[0], truth)
+            self._claim(inner.children[1], truth)
+        elif op in (K.BO_LAND, K.BO_LOR):
+            so, otherwise = self.cfg.new_block(), self.cfg.new_block()
+            self.condition(inner, *((so, otherwise) if truth else (otherwise, so)))
+            self.cfg.current = otherwise
+            self.cfg.end(("end",))
+            self.cfg.current = so
+        else:
+            value = self.value(inner, TEST)
+            if value[0] not in ("k", "u"):
+                claim = value if truth else folding.negate(value)
+                self.cfg.emit(("A", self.where(node.cursor), claim))
 
     # -- conditions ----------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lockcheck.facts.folding import binary, negate, unary
 from lockcheck.facts.ir import UNKNOWN, Expr
+from lockcheck.lockstate.choices import choice, combine
 from lockcheck.lockstate.state import State
 from lockcheck.lockstate.terms import (
     container,
@@ -44,10 +45,10 @@ def terms_over(leaves: list[Expr]) -> st.SearchStrategy[Expr]:
             st.builds(container, inner, NAMES),
             inner.map(lambda term: ("l", term)),
             st.tuples(st.just("i"), inner, inner),
-            st.builds(binary, st.sampled_from(OPERATIONS), inner, inner),
+            st.builds(combine, st.sampled_from(OPERATIONS), inner, inner),
             inner.map(negate),
             st.builds(unary, st.sampled_from(("-", "~")), inner),
-            st.tuples(st.just("ite"), inner, inner, inner),
+            st.builds(choice, inner, inner, inner),
         )
 
     return st.recursive(st.sampled_from(leaves), nested, max_leaves=8)

@@ -298,3 +298,33 @@ def test_generic_selection_evaluates_what_it_selects(tmp_path: Path) -> None:
     body = "use(_Generic(n, long: a(), int: b())); return 0;"
 
     assert code_paths(tmp_path, body) == {"b use =0"}
+
+
+CLAIM = "extern void __lockcheck_claim(int so); struct s { int x, y; };"
+
+
+def claims(folder: Path, condition: str) -> list[str]:
+    """What is claimed, other than by branches, where `condition` is claimed not to be so."""
+    body = f"void f(struct s *p, int n) {{ __lockcheck_claim(!({condition})); use(n); }}"
+    found = lower_function(folder, f"{CLAIM} {body}")
+    assert not events(found, "R")
+    return [str(event[2]) for event in events(found, "A")]
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("!n", 1),
+        ("p->x", 1),
+        ("!n || p->x || p->y", 3),
+        ("!(n && p->x)", 2),
+        ("0", 0),
+    ],
+)
+def test_claims_read_nothing(tmp_path: Path, condition: str, expected: int) -> None:
+    assert len(claims(tmp_path, condition)) == expected
+
+
+def test_a_claim_that_not_both_are_so_is_a_branch(tmp_path: Path) -> None:
+    body = f"{CLAIM} int f(void) {{ __lockcheck_claim(!(a() && b())); return 0; }}"
+    assert paths(lower_function(tmp_path, body)) == {"a =0", "a b =0", "a b !"}
