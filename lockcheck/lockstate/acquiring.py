@@ -292,8 +292,7 @@ class LockWays:
             if effect.argument is None:
                 term = effect.lock
             elif effect.argument < len(args):
-                term = args[effect.argument]
-                term = ("f", term, effect.field) if effect.field else term
+                term = effect.in_object(args[effect.argument])
             else:
                 continue
             if term is not None:

@@ -15,7 +15,7 @@ from lockcheck.callgraph.program import CallSite, Program
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.callview import CallView, Views
-from lockcheck.lockstate.doubts import UNSETTLED
+from lockcheck.lockstate.doubts import MAX_SLEEP_MAYBES, SLEEPS_FAR_BELOW, UNSETTLED
 from lockcheck.lockstate.entries import Entries
 from lockcheck.lockstate.feasible import MAX_GUARD_LEVELS, Feasibility
 from lockcheck.lockstate.locksets import Held
@@ -33,11 +33,7 @@ from lockcheck.lockstate.summary import Condition
 from lockcheck.lockstate.verdicts import Edge
 from lockcheck.queries import Inputs, Query
 
-MAX_SLEEP_MAYBES = 2  # functions on a way that go on under conditions only
 MAX_SLEEPING_TARGETS = 3  # functions that a pointer may lead to before it says little about each
-_FAR_BELOW = (
-    f"it hangs on conditions in more than {MAX_SLEEP_MAYBES} functions that are not followed"
-)
 _FLAGS = "which allocation flags come to {name} is not known"
 _CONTEXT = "it hangs on a variable that says in which context the kernel is"
 _WHOM = "{name} calls one of several functions through a pointer, and which one is not followed"
@@ -245,7 +241,7 @@ class AtomicCalls:
         if way.by_context:
             doubt = _CONTEXT
         elif way.maybes > MAX_SLEEP_MAYBES:
-            doubt = _FAR_BELOW
+            doubt = SLEEPS_FAR_BELOW
         elif self._is_vague(place):
             doubt = _WHOM.format(name=name)
         elif not self._analysis.is_settled(place.function):

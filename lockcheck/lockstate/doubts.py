@@ -7,6 +7,7 @@ import msgspec
 from lockcheck.lockstate.verdicts import Context, Edge, Evidence, Gap, Reason, Verdict
 
 MAX_TARGETS = 12  # functions that a pointer may lead to before it says little about each of them
+MAX_SLEEP_MAYBES = 2  # functions on a way down to sleep that go on under conditions only
 MAX_MAYBES = 3  # calls on a chain that are made on some ways only, for what must not be held
 
 
@@ -31,8 +32,12 @@ WHOM = "{name} calls one of {count} functions through a pointer, and which one i
 ALTERNATIVE = "something else than a lock would do, and whether it is so is not followed"
 BY_CONTEXT = "{name} asks in which context the kernel is, and the answer is not followed"
 SOMETIMES = "{name} asserts the lock in some cases only, and which of them this is is not followed"
-ANOTHER = (
-    "{name} drops a lock, and whether it is {lock} of the object that is found below is not followed"
+LAST_REFERENCE = (
+    "it may run for the last reference only, and whether a counter is zero then is not followed"
+)
+ANOTHER = "{name} drops a lock, and whether it is {lock} of what is found below is not followed"
+SLEEPS_FAR_BELOW = (
+    f"it hangs on conditions in more than {MAX_SLEEP_MAYBES} functions that are not followed"
 )
 FAR_BELOW = f"it hangs on conditions in more than {MAX_MAYBES} functions that are not followed"
 

@@ -23,10 +23,14 @@ class Incoming(Enum):
 
 
 class Entry(NamedTuple):
-    """One verdict on entering a function; `text` says how control gets there."""
+    """One verdict on entering a function; `text` says how control gets there.
+
+    deferred: what control comes in for was begun by others, who may have dropped an object then.
+    """
 
     incoming: Incoming
     text: str
+    deferred: bool = False
 
 
 class Entries:
@@ -71,7 +75,7 @@ class Entries:
             verdict = self._decide(model, needs)
             text = f"{how}: {model.what}"
             if verdict is Incoming.FAILED:
-                return Entry(verdict, text)
+                return Entry(verdict, text, model.deferred)
             if verdict is Incoming.UNKNOWN:
                 unknown = f"{text}; whether it holds the lock is not known"
             else:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 
-import msgspec
-
 from lockcheck.callgraph.program import CallSite, Reach
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
@@ -20,7 +18,7 @@ from lockcheck.lockstate.doubts import (
     ALTERNATIVE,
     ANOTHER,
     BY_CONTEXT,
-    MANY_CONDITIONS,
+    LAST_REFERENCE,
     MAX_MAYBES,
     MAX_TARGETS,
     SETS_UP,
@@ -39,6 +37,7 @@ from lockcheck.lockstate.feasible import Feasibility
 from lockcheck.lockstate.judging import Judge
 from lockcheck.lockstate.looked_at import LookedAt, through_call
 from lockcheck.lockstate.needs import Need, at_entry, could_meet
+from lockcheck.lockstate.seen import Seen
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.summary import Condition
 from lockcheck.lockstate.verdicts import (
@@ -57,7 +56,6 @@ from lockcheck.queries import Query
 
 MAX_SIBLING_LEVELS = 4  # how far up it is looked for a caller that takes the lock
 MAX_DROPS = 12  # functions in a row that drop the lock
-MAX_GUARDS = 32  # sets of conditions for one function that are told apart
 MAX_SITES = 8000  # calls looked at for one obligation
 MAX_NODES = 4000  # function contexts looked at for one obligation
 
@@ -95,10 +93,12 @@ class Checker:
         needs: tuple[Need, ...],
         datum: Expr | None,
         alternatives: frozenset[Expr] = frozenset(),
+        counted: bool = False,
     ) -> Context:
         """The requirement at the entry of `function`, from its state where the need arises.
 
         alternatives: values, other than of locks, of which one could meet the requirement.
+        counted: see Context.
         """
         view = CallView(self._analysis, at)
         known, unknown = view.told(alternatives)
@@ -113,6 +113,7 @@ class Checker:
             self._looked_at.parameters(function, at),
             ALTERNATIVE if unknown else "",
             alternatives=known,
+            counted=counted,
         )
 
     def part(self, function: str) -> str:
@@ -294,6 +295,7 @@ class Checker:
                 *chosen,
                 *(c for a in context.alternatives if isinstance(c := view.lift(a), Condition)),
             ),
+            context.counted,
         )
         if said.verdict is Verdict.BROKEN:
             if self._is_met_above(above, depth):
@@ -328,7 +330,7 @@ class Checker:
         """
         parents: dict[Context, tuple[Context, Edge] | None] = {start: None}
         queue = deque([start])
-        seen = _Seen()
+        seen = Seen()
         seen.add(start)
         violations: list[Violation] = []
         unproved: list[Reason] = []
@@ -417,6 +419,8 @@ class Checker:
             return
         entry = self._entries.judge(key, context.needs)
         doubt = doubt_of(context) or (ALTERNATIVE if context.alternatives else "")
+        if not doubt and context.counted and entry.deferred:
+            doubt = LAST_REFERENCE
         if entry.incoming is Incoming.FAILED and (doubt or not self._believing):
             unproved.append(Reason(Gap.CONDITION, doubt))
         elif entry.incoming is Incoming.FAILED:
@@ -469,27 +473,3 @@ class Checkers:
             known = Checker(self.analysis, unshared, believing=believing)
             self._known[unshared, believing] = known
         return known
-
-
-class _Seen:
-    """Contexts that were asked, so that none is asked that one under a weaker guard covers."""
-
-    def __init__(self) -> None:
-        self._guards: dict[tuple[object, ...], list[frozenset[Condition]]] = {}
-
-    def add(self, context: Context) -> Context | None:
-        """Take a context in; what is left to ask, None if it says nothing new.
-
-        Of one with many conditions already asked about, the conditions are given up: what is found
-        then is in doubt.
-        """
-        key = (context.function, context.needs, context.datum, context.offered, context.doubt)
-        known = self._guards.setdefault(key, [])
-        guard = frozenset(context.guard)
-        if any(weaker <= guard for weaker in known):
-            return None
-        if len(known) >= MAX_GUARDS:
-            known.insert(0, frozenset())
-            return doubted(msgspec.structs.replace(context, guard=()), MANY_CONDITIONS)
-        known.append(guard)
-        return context

@@ -14,7 +14,7 @@ from lockcheck.lockstate.doubts import MAX_TARGETS
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.state import State
 from lockcheck.lockstate.summary import Condition
-from lockcheck.lockstate.terms import substitute
+from lockcheck.lockstate.terms import is_entry_term, substitute
 from lockcheck.models.loader import FunctionModel, Models
 from lockcheck.queries import Inputs, Query
 
@@ -298,7 +298,7 @@ class SleepAnalysis:
             return []
         flags = args[sleeps.argument]
         mask = self._program.models.constants[sleeps.flag]
-        if flags[0] != "ite":
+        if flags[0] != "ite" or not is_entry_term(flags[1]):
             guard = self._with_flags(at, flags, mask)
             return [] if guard is None else [guard]
         guards: list[tuple[Condition, ...]] = []
@@ -357,10 +357,9 @@ class SleepAnalysis:
             if self.is_about_flags(condition):
                 if term[0] == "k" and term[1]:
                     continue
-                mask = condition.term[3]
-                there = None
-                if term[0] == "o" and term[3] == mask:
-                    there = self._with_flags(at, term[2], mask[1])
+                _, _, flags, mask = condition.term
+                passed = substitute(flags, args)
+                there = None if passed is None else self._with_flags(at, passed, mask[1])
                 if there is None:
                     return None
                 lifted.extend(c for c in there if self.is_about_flags(c))

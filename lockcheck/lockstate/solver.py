@@ -384,6 +384,8 @@ class Solver:
             if self._oracle.is_zeroed(key, args):
                 state.zeroed = {**state.zeroed, result: _UNTOUCHED}
             if model is not None:
+                for place in (args[index] for index in model.writes if index < len(args)):
+                    state.overwrite(place)
                 return self._transfer.apply_model(key, model, state, args, result, loc)
             self._note_effects(state, key)
             if key.partition("@")[0] in self._oracle.watched:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lockcheck.callgraph.effects import stored_field
-from lockcheck.facts.folding import is_boolean
+from lockcheck.facts.folding import is_boolean, is_local
 from lockcheck.facts.ir import UNKNOWN, Expr
 from lockcheck.lockstate.choices import choice, is_known
 from lockcheck.lockstate.conditions import Conditions
@@ -24,6 +24,7 @@ from lockcheck.lockstate.values import (
     reads_memory,
     same_array,
     telling,
+    within,
 )
 
 __all__ = ["Fact", "Held", "Since", "State"]
@@ -270,6 +271,15 @@ class State(Conditions):
         self._move_to_past(stale)
         for term in stale:
             del self.facts[term]
+
+    def overwrite(self, place: Expr) -> None:
+        """Something that is not followed was stored to a place, and to all of its parts."""
+        if not is_local(place):
+            self.forget_stores(0, under=place)
+            return
+        for key in [key for key in self.env if within(key, place)]:
+            del self.env[key]
+        self.env[place] = UNKNOWN
 
     def escape(self, place: Expr, fields: int | None) -> None:
         """A local whose address was given away may hold anything now.

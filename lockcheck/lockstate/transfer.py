@@ -83,6 +83,8 @@ class Transfer:
         if place.argument >= len(args):
             return None
         term = args[place.argument]
+        if isinstance(place, LockEffect):
+            return self.lock_term(place.in_object(term))
         return self.lock_term(("f", term, place.field) if place.field else term)
 
     def _query(self, query: Query, args: tuple[Expr, ...]) -> Expr:

@@ -23,6 +23,7 @@ class Context(msgspec.Struct, frozen=True):
     alternatives: those of the guard that say that nothing else than a lock meets the requirement.
     maybes: how many functions on the way make the call that leads there on some of their ways only.
     doubt: why the chain may not be possible, where something that is not followed decides that.
+    counted: whether a counter of references that is zero would meet the requirement, too.
     part: the beginning of file names that the chain has committed to, of exclusive ones.
     """
 
@@ -37,6 +38,7 @@ class Context(msgspec.Struct, frozen=True):
     doubt: str = ""
     maybes: int = 0
     alternatives: tuple[Condition, ...] = ()
+    counted: bool = False
 
 
 class Verdict(Enum):

@@ -28,6 +28,8 @@ class LockEffect(msgspec.Struct, frozen=True):
     section: the name of a section, "" for a lock.
     lock: the lock's term when no argument gives it: ("g", variable), or ("section", name).
     field: "record.member", when the lock is a member of what the argument points to.
+    through: the fields from what the argument points to, to a pointer; `field` is of what that
+        points to.
     when: True/False if the effect happens only when the result is nonzero/zero, else None.
     """
 
@@ -37,6 +39,15 @@ class LockEffect(msgspec.Struct, frozen=True):
     when: bool | None
     lock: Expr | None = None
     field: str = ""
+    through: tuple[str, ...] = ()
+
+    def in_object(self, term: Expr) -> Expr:
+        """The lock in the object that an argument points to."""
+        for name in self.through:
+            term = ("f", term, name)
+        if self.through:
+            term = ("l", term)
+        return ("f", term, self.field) if self.field else term
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -117,6 +128,7 @@ class EntryModel(msgspec.Struct, frozen=True):
     private: nobody else can reach the object that is passed.
     may_hold: patterns of locks that may be held beside those; "*" is any lock.
     may_hold_types: types of locks that may be held beside those.
+    deferred: it is called some time after it was asked for.
     """
 
     through: tuple[str, ...]
@@ -125,6 +137,7 @@ class EntryModel(msgspec.Struct, frozen=True):
     may_hold: tuple[str, ...]
     private: bool = False
     may_hold_types: frozenset[str] = frozenset()
+    deferred: bool = False
 
 
 class Models(msgspec.Struct, frozen=True):
@@ -311,7 +324,7 @@ def _place(item: Node) -> tuple[int | None, str, Expr | None, str]:
 
 
 def _effect(item: Node) -> LockEffect:
-    item.only({"argument", "section", "global", "field", "mode", "when"})
+    item.only({"argument", "section", "global", "field", "mode", "when", "through"})
     argument, section, lock, field = _place(item)
     mode = item.get("mode")
     when = item.get("when")
@@ -322,6 +335,7 @@ def _effect(item: Node) -> LockEffect:
         when=None if when is None else when.one_of({"zero", "nonzero"}) == "nonzero",
         lock=lock,
         field=field,
+        through=tuple(item.strings("through")),
     )
 
 
@@ -348,7 +362,7 @@ def _zeroes(item: Node | None) -> tuple[int, tuple[str, ...]] | None:
 
 
 def _entry(item: Node) -> EntryModel:
-    item.only({"through", "what", "holds", "may-hold", "may-hold-types", "private"})
+    item.only({"through", "what", "holds", "may-hold", "may-hold-types", "private", "deferred"})
     holds: list[EntryHeld] = []
     for held in item.items("holds"):
         if not held.is_mapping():
@@ -369,6 +383,7 @@ def _entry(item: Node) -> EntryModel:
         may_hold=tuple(item.strings("may-hold")),
         private=item.get("private") is not None,
         may_hold_types=frozenset(item.strings("may-hold-types")),
+        deferred=item.get("deferred") is not None,
     )
 
 

@@ -303,7 +303,10 @@ class AssertionAnalysis:
                     own.evidence = said.evidence
                 if said.verdict is not Verdict.LIFTED:
                     continue
-                context = checker.context(promise.function, at, said.open_needs, None, others)
+                counted = self._may_be_counted(promise, at)
+                context = checker.context(
+                    promise.function, at, said.open_needs, None, others, counted
+                )
                 own.evidence = own.evidence or said.evidence
             own.needs = own.needs or needs
             if is_header:
@@ -321,19 +324,26 @@ class AssertionAnalysis:
         `rcu_dereference_check(task->cgroups, task->flags & PF_EXITING)`. A counter that is zero is
         no such thing: that nobody holds a reference any more is known where it is so.
         """
-        looked_at = (
-            terminator[1]
-            for _, terminator in self._program.functions[promise.function].blocks
-            if terminator[0] == "br" and terminator[4] == promise.loc
-        )
         found = frozenset(
             term
-            for term in decided_terms(at.state, looked_at)
+            for term in self._looked_at(promise, at)
             if term[0] not in ("k", "held") and not self._counts(term)
         )
         if any(need.absent for _, needs in promise.asked for need in needs):
             return found  # `might_sleep_if(…)` says when it sleeps: callers choose that
         return found | self._analysis.asked_if(at, promise.function, promise.loc)
+
+    def _may_be_counted(self, promise: Promise, at: At) -> bool:
+        """Whether an assertion has looked at a counter of references, too."""
+        return any(map(self._counts, self._looked_at(promise, at)))
+
+    def _looked_at(self, promise: Promise, at: At) -> Iterator[Expr]:
+        looked_at = (
+            terminator[1]
+            for _, terminator in self._program.functions[promise.function].blocks
+            if terminator[0] == "br" and terminator[4] == promise.loc
+        )
+        return decided_terms(at.state, looked_at)
 
     def _counts(self, term: Expr) -> bool:
         """Whether a value is computed from a counter of references."""

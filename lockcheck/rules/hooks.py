@@ -13,7 +13,7 @@ from lockcheck.errors import Notice, Severity
 from lockcheck.findings.fingerprint import fingerprint
 from lockcheck.findings.model import Finding, LedgerEntry, Outcome, Step, StepKind
 from lockcheck.lockstate.analysis import Analysis
-from lockcheck.lockstate.doubts import FAR_BELOW, MAX_MAYBES
+from lockcheck.lockstate.doubts import FAR_BELOW, MAX_MAYBES, MAX_SLEEP_MAYBES, SLEEPS_FAR_BELOW
 from lockcheck.lockstate.entries import Entries
 from lockcheck.lockstate.forbidden import ForbiddenAnalysis
 from lockcheck.lockstate.sleeping import NOTHING, SleepAnalysis, SleepWay, atomic_sections
@@ -77,6 +77,7 @@ def check_hook(
     ledger: list[LedgerEntry] = []
     for forbidden in check.must_not:
         reaching = reaching_by.get(forbidden)
+        maybes = MAX_SLEEP_MAYBES if forbidden == SLEEP else MAX_MAYBES
         for hook in hooked:
             possible = [
                 (way, guard)
@@ -85,7 +86,7 @@ def check_hook(
                 for guard in reaching.guards_from(way, hook.calls)
             ]
             sure = [way for way, guard in possible if not reaching.hangs_on_flags(guard)]
-            ways = _distinct([w for w in sure if w.maybes <= MAX_MAYBES and not w.by_context])
+            ways = _distinct([w for w in sure if w.maybes <= maybes and not w.by_context])
             ledger.append(_entry(rule, check, forbidden, hook, (possible, sure, ways), evidence))
             for way in ways:
                 subject = (name_of(hook.function), _primitive(way, hook.function, evidence)[0])
@@ -113,7 +114,7 @@ def _entry(
         outcome = Outcome.VIOLATED
         reason = f"it may {_does(forbidden)}: see the finding"
     elif sure:
-        outcome, reason = Outcome.UNPROVED, FAR_BELOW
+        outcome, reason = Outcome.UNPROVED, SLEEPS_FAR_BELOW if forbidden == SLEEP else FAR_BELOW
     elif possible:
         outcome, reason = Outcome.UNPROVED, "whether it sleeps depends on flags that are not known"
     return LedgerEntry(

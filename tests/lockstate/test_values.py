@@ -249,3 +249,24 @@ def test_a_pointer_leads_back_over_several_fields_and_elements(tmp_path: Path) -
     assert known.leads_back(("f", ("l", inner), "apic.owner")) == P
     assert known.leads_back(("f", inner, "apic.owner")) == P
     assert known.leads_back(("f", ("l", ("f", P, "arch.apics")), "apic.owner")) is None
+
+
+@pytest.mark.parametrize(
+    "copy, expected", [("memcpy(&quick, t, 4);", UNPROVED), ("use(quick);", PROVED)]
+)
+def test_what_a_model_says_is_written_is_not_known(
+    tmp_path: Path, copy: str, expected: str
+) -> None:
+    text = f"""extern void memcpy(void *to, const void *from, unsigned long size);
+    extern void use(int);
+    {NEED}
+    static long enter(struct thing *t) {{
+        int quick = 0;
+        {copy}
+        if (!quick) {READ_LOCK}
+        need(t);
+        if (!quick) {READ_UNLOCK}
+        return 0;
+    }}"""
+
+    assert ended(tmp_path, text) == [expected]
