@@ -50,7 +50,7 @@ class Analysis:
         stored to.
     only_asserts: function → whether it is a helper that makes an assertion, and does nothing else.
     asserts_sometimes: function → the classes of locks that it asserts under a condition, by way of
-        helpers.
+        helpers, or that a helper asserts unless something else is so.
     """
 
     def __init__(self, program: Program, watched: frozenset[str] = frozenset()) -> None:
@@ -68,6 +68,7 @@ class Analysis:
         self.is_pure = FunctionQuery(settling, self._is_pure, False)
         self.only_asserts = FunctionQuery(settling, self._only_asserts, False)
         self.asserts_sometimes = Query(queries, self._asserts_sometimes)
+        self._asserts_or_else = Query(queries, self._find_or_else)
         self._conditions = Query(queries, self._asked_if)
         self._certain = Query(queries, self._certain_calls)
         self._is_entry: dict[Expr, bool] = {}
@@ -176,7 +177,37 @@ class Analysis:
                 for exit_ in self.summary(target).exits:
                     locks = (c.term[1] for c in exit_.guard if c.term[0] == "held")
                     found.update(lock_class(lock) or "" for lock in locks)
+        targets = {t for call in self.program.calls[key].values() for t in call.targets}
+        found.update(*map(self._asserts_or_else, sorted(targets)))
         return frozenset(found - {""})
+
+    def _find_or_else(self, key: str) -> frozenset[str]:
+        """The classes of locks in whose place a small function takes something else, too."""
+        function = self.program.functions.get(key)
+        if function is None or self.program.model(key) or not self._makes_assertion(function):
+            return frozenset()
+        found: set[str] = set()
+        for number, call in self.program.calls[key].items():
+            if not any(map(self._asserts, call.targets)):
+                continue
+            for at in self.states_at(key, number):
+                if any(map(self.is_no_lock, looked_at(function, call.event[1], at.state))):
+                    missing = (t[1] for t, f in at.state.facts.items() if t[0] == "held")
+                    found.update(lock_class(lock) or "" for lock in missing)
+        return frozenset(found)
+
+    def is_no_lock(self, term: Expr) -> bool:
+        """Whether a value that an assertion looks at could meet it in place of a lock.
+
+        A counter is no such value: that nobody holds a reference any more is known where it is so.
+        """
+        return term[0] not in ("k", "held") and not self.counts(term)
+
+    def counts(self, term: Expr) -> bool:
+        """Whether a value is computed from a counter of references."""
+        if term[0] == "l" and term[1][0] == "f":
+            return self.program.effects.is_counter(term[1][2])
+        return any(self.counts(part) for part in term[1:] if type(part) is tuple and part)
 
     def _is_helper(self, key: str) -> bool:
         return key in self.program.functions and self.only_asserts(key)
@@ -385,6 +416,13 @@ def decided_terms(state: State, values: Iterable[Expr]) -> Iterator[Expr]:
             term = term[2]
         if state.decide(term) is not None:
             yield term
+
+
+def looked_at(function: Function, loc: int, state: State) -> Iterator[Expr]:
+    """What an assertion at a place of a function has looked at to get to a state."""
+    return decided_terms(
+        state, (end[1] for _, end in function.blocks if end[0] == "br" and end[4] == loc)
+    )
 
 
 def _effects(locks: Mapping[Expr, Held]) -> tuple[tuple[Expr, str], ...]:

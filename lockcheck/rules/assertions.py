@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from lockcheck.facts.ir import Expr, Function
-from lockcheck.lockstate.analysis import Analysis, decided_terms
+from lockcheck.lockstate.analysis import Analysis, looked_at
 from lockcheck.lockstate.doubts import ALTERNATIVE, reason_in
 from lockcheck.lockstate.needs import Need
 from lockcheck.lockstate.requirements import Checker
@@ -303,7 +303,7 @@ class AssertionAnalysis:
                     own.evidence = said.evidence
                 if said.verdict is not Verdict.LIFTED:
                     continue
-                counted = self._may_be_counted(promise, at)
+                counted = any(map(self._analysis.counts, self._looked_at(promise, at)))
                 context = checker.context(
                     promise.function, at, said.open_needs, None, others, counted
                 )
@@ -324,32 +324,13 @@ class AssertionAnalysis:
         `rcu_dereference_check(task->cgroups, task->flags & PF_EXITING)`. A counter that is zero is
         no such thing: that nobody holds a reference any more is known where it is so.
         """
-        found = frozenset(
-            term
-            for term in self._looked_at(promise, at)
-            if term[0] not in ("k", "held") and not self._counts(term)
-        )
+        found = frozenset(filter(self._analysis.is_no_lock, self._looked_at(promise, at)))
         if any(need.absent for _, needs in promise.asked for need in needs):
             return found  # `might_sleep_if(…)` says when it sleeps: callers choose that
         return found | self._analysis.asked_if(at, promise.function, promise.loc)
 
-    def _may_be_counted(self, promise: Promise, at: At) -> bool:
-        """Whether an assertion has looked at a counter of references, too."""
-        return any(map(self._counts, self._looked_at(promise, at)))
-
     def _looked_at(self, promise: Promise, at: At) -> Iterator[Expr]:
-        looked_at = (
-            terminator[1]
-            for _, terminator in self._program.functions[promise.function].blocks
-            if terminator[0] == "br" and terminator[4] == promise.loc
-        )
-        return decided_terms(at.state, looked_at)
-
-    def _counts(self, term: Expr) -> bool:
-        """Whether a value is computed from a counter of references."""
-        if term[0] == "l" and term[1][0] == "f":
-            return self._program.effects.is_counter(term[1][2])
-        return any(self._counts(part) for part in term[1:] if type(part) is tuple and part)
+        return looked_at(self._program.functions[promise.function], promise.loc, at.state)
 
     def _take(
         self, checker: Checker, gathered: _Gathered, context: Context, below: tuple[Edge, ...]
