@@ -25,6 +25,7 @@ from lockcheck.cli_lsp import lsp
 from lockcheck.cli_options import (
     ARGUMENTS,
     builds_options,
+    checking_options,
     make_config,
     print_error,
     print_text,
@@ -125,7 +126,7 @@ current directory:
 )
 @click.argument("paths", nargs=-1, metavar="[PATHS]...")
 @builds_options
-@rules_option
+@checking_options
 @run_options
 @output_options
 @click.option("--show-suppressed", is_flag=True, help="Print suppressed findings as text, too.")
@@ -238,7 +239,7 @@ def rules(ctx: click.Context, extra_rules: tuple[str, ...]) -> None:
         return
     infos = _load_rule_infos(extra_rules)
     width = max((len(info.rule_id) for info in infos), default=0)
-    print_text("".join(f"{i.rule_id:<{width}}  {i.level:<7}  {i.title}\n" for i in infos))
+    print_text("".join(f"{i.rule_id:<{width}}  {_level(i):<7}  {i.title}\n" for i in infos))
 
 
 @rules.command(
@@ -301,9 +302,14 @@ def _load_rule_infos(extra: Sequence[str]) -> list[RuleInfo]:
     return sorted((rule.info for rule in load_rules(extra)), key=lambda info: info.rule_id)
 
 
+def _level(info: RuleInfo) -> str:
+    return "off" if info.off else info.level
+
+
 def _rule_text(info: RuleInfo) -> str:
+    off = f", off by default: --enable {info.rule_id}" if info.off else ""
     parts = [
-        f"{info.rule_id} ({info.level})",
+        f"{info.rule_id} ({info.level}{off})",
         info.title,
         *([", ".join(info.cwe)] if info.cwe else []),
         f"\n{info.rationale.strip()}",

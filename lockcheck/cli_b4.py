@@ -12,9 +12,9 @@ import click
 
 from lockcheck.cli_options import (
     PathType,
+    checking_options,
     make_config,
     print_text,
-    rules_option,
     run_options,
     tree_options,
 )
@@ -59,7 +59,7 @@ checked, 3 when something could not be analysed."""
 )
 @click.argument("paths", nargs=-1, metavar="[PATHS]...")
 @tree_options
-@rules_option
+@checking_options
 @run_options
 @click.option(
     "--suppressions",

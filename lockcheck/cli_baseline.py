@@ -11,9 +11,9 @@ from lockcheck.cli_configurations import analyse_all
 from lockcheck.cli_options import (
     PathType,
     builds_options,
+    checking_options,
     make_config,
     print_error,
-    rules_option,
     run_options,
 )
 from lockcheck.errors import LockcheckError, Notice, Severity
@@ -100,7 +100,7 @@ units were not read; 2 for errors in options or tree."""
 )
 @click.argument("paths", nargs=-1, metavar="[PATHS]...")
 @builds_options
-@rules_option
+@checking_options
 @run_options
 @click.option(
     "--suppressions",

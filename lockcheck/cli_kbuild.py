@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lockcheck.cli_options import PathType, cache_directory, print_error
+from lockcheck.cli_options import (
+    PathType,
+    cache_directory,
+    checking_options,
+    enabled,
+    print_error,
+)
 from lockcheck.cli_outputs import suppression_file
 from lockcheck.errors import LockcheckError
 from lockcheck.exitstatus import ExitStatus
@@ -18,7 +24,7 @@ if TYPE_CHECKING:
     from lockcheck.findings.model import Finding, Location
 
 _FLAGS = ("--fail", "--no-cache", "--help")
-_VALUES = ("--cache", "--rules", "--suppressions")
+_VALUES = ("--cache", "--rules", "--enable", "--suppressions")
 
 
 class _Checker(click.Command):
@@ -68,14 +74,7 @@ With --fail: 1 for findings, 3 when the unit was not read, 2 for other errors.""
     help="Where facts are kept. Default: lockcheck in $XDG_CACHE_HOME or ~/.cache.",
 )
 @click.option("--no-cache", is_flag=True, help="Look at each unit alone.")
-@click.option(
-    "--rules",
-    "extra_rules",
-    type=PathType(),
-    multiple=True,
-    metavar="FILE|DIR",
-    help="A rule file of yours, or a directory of them, beside the built-in ones. Repeatable.",
-)
+@checking_options
 @click.option(
     "--suppressions",
     type=PathType(),
@@ -98,7 +97,7 @@ def kbuild(
         if cache is not None and no_cache:
             raise LockcheckError("--cache and --no-cache exclude each other")
         kept = None if no_cache else cache or cache_directory()
-        status = _check(words, kept, extra_rules, suppressions)
+        status = _check(words, kept, extra_rules, enabled(ctx), suppressions)
     except LockcheckError as error:
         if fail:
             raise
@@ -115,7 +114,11 @@ def kbuild(
 
 
 def _check(
-    words: Sequence[str], cache: str | None, rules: tuple[str, ...], suppressions: str | None
+    words: Sequence[str],
+    cache: str | None,
+    rules: tuple[str, ...],
+    enable: tuple[str, ...],
+    suppressions: str | None,
 ) -> ExitStatus:
     """Check the unit and print. Raises LockcheckError."""
     from lockcheck.config import Config
@@ -132,6 +135,7 @@ def _check(
         tree,
         (),
         rules=rules,
+        enable=enable,
         suppressions=suppressions or suppression_file(tree),
         command_line=("lockcheck", *sys.argv[1:2]),
         cache=cache,

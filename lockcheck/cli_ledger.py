@@ -11,9 +11,9 @@ import click
 
 from lockcheck.cli_options import (
     PathType,
+    checking_options,
     make_config,
     print_error,
-    rules_option,
     run_options,
     stdout_draws,
     stdout_has_colour,
@@ -49,7 +49,7 @@ were not read; 2 for errors in options or tree."""
 )
 @click.argument("paths", nargs=-1, metavar="[PATHS]...")
 @tree_options
-@rules_option
+@checking_options
 @run_options
 @click.option(
     "--state",

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import click
 
-from lockcheck.cli_options import cache_directory, rules_option, run_options, tree_options
+from lockcheck.cli_options import (
+    cache_directory,
+    checking_options,
+    enabled,
+    run_options,
+    tree_options,
+)
 from lockcheck.errors import LockcheckError
 
 
@@ -31,7 +37,7 @@ Needs pygls: pip install 'lockcheck[lsp]'"""
 @click.argument("paths", nargs=-1, metavar="[PATHS]...")
 @click.option("--stdio", is_flag=True, help="Standard input and output; there is no other way yet.")
 @tree_options
-@rules_option
+@checking_options
 @run_options
 @click.pass_context
 def lsp(
@@ -67,6 +73,7 @@ def lsp(
         build=None if build is None else os.path.abspath(build),
         paths=paths,
         rules=tuple(os.path.abspath(rule) for rule in extra_rules),
+        enable=enabled(ctx),
         jobs=jobs,
         cache=None if cache is None else os.path.abspath(cache),
     )

@@ -69,6 +69,31 @@ rules_option = click.option(
 )
 
 
+_ENABLED = "lockcheck.enable"
+
+
+def _keep_enabled(ctx: click.Context, _: click.Parameter, value: tuple[str, ...]) -> None:
+    ctx.meta[_ENABLED] = value
+
+
+def enabled(ctx: click.Context) -> tuple[str, ...]:
+    """The ids after --enable."""
+    return tuple(ctx.meta.get(_ENABLED, ()))
+
+
+def checking_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which rules are checked: --rules, and --enable for `make_config`."""
+    enable = click.option(
+        "--enable",
+        multiple=True,
+        metavar="RULE",
+        expose_value=False,
+        callback=_keep_enabled,
+        help="Check a rule that is off by default (`lockcheck rules` says which are). Repeatable.",
+    )
+    return rules_option(enable(command))
+
+
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say how units are read: --jobs, --cache, --no-cache."""
     for option in (
@@ -112,6 +137,7 @@ def make_config(
         tree=find_tree(tree, build),
         paths=paths,
         rules=rules,
+        enable=enabled(ctx),
         jobs=jobs or len(os.sched_getaffinity(0)),
         command_line=("lockcheck", *ctx.meta.get(ARGUMENTS, ())),
         cache=None if no_cache else cache or cache_directory(),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from lockcheck.cli_options import make_config, rules_option, run_options, tree_options
+from lockcheck.cli_options import checking_options, make_config, run_options, tree_options
 from lockcheck.cli_outputs import (
     colour_option,
     coloured,
@@ -86,7 +86,7 @@ Exit status:
     help="The last N commits of HEAD, or of the revision SERIES. -N means the same.",
 )
 @tree_options
-@rules_option
+@checking_options
 @run_options
 @output_options
 @click.option("--exit-zero", is_flag=True, help="Status 0 instead of 1 for findings.")

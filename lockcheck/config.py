@@ -19,6 +19,7 @@ class Config(msgspec.Struct, frozen=True):
         every unit that has a compile command. Arguments of `check`.
     rules: rule files and directories of rule files, read beside the rules that come with lockcheck;
         `--rules`.
+    enable: ids of rules that are checked although they are off by default; `--enable`.
     jobs: how many units are parsed at a time, at least 1; `--jobs`.
     suppressions: the suppression file, None for none; `--suppressions`, else a `lockcheck.toml`
         at the top of the tree or in the current directory.
@@ -34,6 +35,7 @@ class Config(msgspec.Struct, frozen=True):
     tree: KernelTree
     paths: tuple[str, ...]
     rules: tuple[str, ...] = ()
+    enable: tuple[str, ...] = ()
     jobs: int = 1
     suppressions: str | None = None
     command_line: tuple[str, ...] = ()

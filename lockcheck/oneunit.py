@@ -163,6 +163,7 @@ def _still_true(
     view = SourceView(build_overlay(config.tree.root, config.overlay))
     store = FactStore(Path(config.cache), root)
     state = hashlib.blake2b(digest_size=20)
+    state.update(f"{sorted(config.enable)}\n".encode())
     for rule in config.rules:
         for path in sorted(Path(rule).rglob("*")) if Path(rule).is_dir() else [Path(rule)]:
             state.update(f"{path} {view.of(str(path)).hex()}\n".encode("utf-8", "surrogateescape"))

@@ -18,9 +18,10 @@ from lockcheck.config import Config
 from lockcheck.errors import Notice, Severity
 from lockcheck.facts.ir import UnitFacts
 from lockcheck.findings.model import Report, TreeInfo
-from lockcheck.findings.suppress import apply, load_suppressions
+from lockcheck.findings.suppress import SuppressionEntry, apply, load_suppressions
 from lockcheck.models.loader import check_constants, load_models
 from lockcheck.progress import Progress, SilentProgress
+from lockcheck.rules.chosen import chosen
 from lockcheck.rules.engine import Checked, RuleRun
 from lockcheck.rules.loader import load_rules
 from lockcheck.rules.model import (
@@ -63,17 +64,15 @@ class Workspace:
         check_architecture(config.tree)
         self._progress.begin("compile commands", None)
         with beside(find_commands, config) as asked:
-            self.rules = load_rules(config.rules)
+            known = load_rules(config.rules)
+            self.rules = chosen(known, config.enable)
             self._models = load_models()
             check_constants(self._models)
-            self._suppressions = (
-                ()
-                if config.suppressions is None
-                else load_suppressions(
-                    # Reports name files relative to the tree, which need not be where the user is.
-                    Path(os.path.abspath(config.suppressions)),
-                    {rule.info.rule_id for rule in self.rules},
-                )
+            off = {rule.info.rule_id for rule in known} - {r.info.rule_id for r in self.rules}
+            self._suppressions = tuple(
+                entry
+                for entry in self._read_suppressions({rule.info.rule_id for rule in known})
+                if entry.suppression.rule not in off  # it would match nothing
             )
             self.commands = asked()
         self._progress.end()
@@ -102,6 +101,13 @@ class Workspace:
             if self._ahead is not None:
                 self._ahead.close()
                 self._ahead = None
+
+    def _read_suppressions(self, known: set[str]) -> tuple[SuppressionEntry, ...]:
+        name = self._config.suppressions
+        if name is None:
+            return ()
+        # Reports name files relative to the tree, which need not be where the user is.
+        return load_suppressions(Path(os.path.abspath(name)), known)
 
     def report(self, overlay: Contents | None = None, progress: Progress | None = None) -> Report:
         """Check all units with `overlay` in place of files, on top of the configuration's own.

@@ -109,6 +109,7 @@ class RuleInfo(msgspec.Struct, frozen=True):
     level: Level
     cwe: tuple[str, ...]  # e.g. ("CWE-667",)
     file: str  # the rule file
+    off: bool = False  # not checked unless the user asks for it
 
 
 class TreeInfo(msgspec.Struct, frozen=True):

@@ -23,7 +23,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tree: the kernel tree; without it the one that the workspace folder is in.
     build: the build directory, when the tree is not built in place.
     paths: files and directories to check, relative to the tree; empty: everything.
-    rules: rule files beside the built-in ones. jobs: units to parse at a time.
+    rules: rule files beside the built-in ones. enable: rules that are off by default.
+    jobs: units to parse at a time.
     cache: where facts are kept; "" keeps none. suppressions: the suppression file.
     delay: seconds without a change before unsaved text is checked.
     """
@@ -32,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     build: str | None = None
     paths: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
+    enable: tuple[str, ...] = ()
     jobs: int | None = None
     cache: str | None = None
     suppressions: str | None = None
@@ -81,6 +83,7 @@ def make_config(settings: Settings, folder: Path | None, cache: str | None) -> C
         tree=tree,
         paths=tuple(_absolute(path, tree) for path in settings.paths),
         rules=tuple(str(base / Path(rule).expanduser()) for rule in settings.rules),
+        enable=settings.enable,
         jobs=settings.jobs or len(os.sched_getaffinity(0)),
         suppressions=_suppressions(settings, tree, base),
         command_line=("lockcheck", "lsp"),

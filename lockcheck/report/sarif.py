@@ -223,7 +223,9 @@ def _rule(rule: RuleInfo) -> om.ReportingDescriptor:
             text=rule_help.help_text(rule), markdown=rule_help.help_markdown(rule)
         ),
         help_uri=rule_help.help_uri(rule),
-        default_configuration=om.ReportingConfiguration(level=rule.level.value),
+        default_configuration=om.ReportingConfiguration(
+            level=rule.level.value, enabled=not rule.off
+        ),
         properties=properties,
         relationships=[
             om.ReportingDescriptorRelationship(

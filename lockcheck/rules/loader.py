@@ -46,7 +46,7 @@ DECLARED_ORDER = "lock-order"
 _ORDER_KINDS = ("self-deadlock", "grace-period-in-reader", "lock-inversion")
 HOOK_MUST_NOT = "hook-must-not"
 SLEEP_IN_ATOMIC, BALANCE, RELEASED = "sleep-in-atomic", "balanced-locks", "released-locks"
-_COMMON = frozenset({"id", "title", "level", "cwe", "rationale", "kind", "examples"})
+_COMMON = frozenset({"id", "title", "level", "default", "cwe", "rationale", "kind", "examples"})
 _KEYS = {
     GUARDED_DATA: _COMMON
     | {"where", "data", "write", "read", "one-lock-of", "lock-free", "unshared"},
@@ -186,7 +186,7 @@ def _rule(top: Node, file: str, *, builtin: bool) -> Rule:
     for item in cwe:
         if not _CWE.match(item.string()):
             raise item.error(f"not a CWE id: '{item.value}'", remedy="e.g. CWE-667")
-    level = top.get("level")
+    level, default = top.get("level"), top.get("default")
     info = RuleInfo(
         rule_id=rule_id.string(),
         title=top.required("title").string().strip(),
@@ -196,6 +196,7 @@ def _rule(top: Node, file: str, *, builtin: bool) -> Rule:
         level=Level(level.one_of({str(x) for x in Level})) if level is not None else Level.WARNING,
         cwe=tuple(item.string() for item in cwe),
         file=file,
+        off=default is not None and default.one_of({"on", "off"}) == "off",
     )
     return Rule(info, _check(top, kind), builtin)
 

@@ -9,6 +9,7 @@ import pytest
 from lockcheck.errors import LockcheckError
 from lockcheck.findings.model import Level
 from lockcheck.report.cwe import TITLES
+from lockcheck.rules.chosen import chosen
 from lockcheck.rules.loader import builtin_rules, load_rules, parse_rule
 from lockcheck.rules.model import GuardedData, HookMustNot, LockOrder, Rule
 
@@ -323,6 +324,28 @@ def test_mistake_in_a_user_file_names_that_file(tmp_path: Path) -> None:
         load_rules([path])
 
     assert (error.value.file, error.value.line) == (path, 3)
+
+
+def test_rule_that_is_off_by_default(tmp_path: Path) -> None:
+    off = replaced(GUARDED, "level: warning", "level: warning\ndefault: off")
+    rules = load_rules([write(tmp_path, "a.yaml", off), write(tmp_path, "b.yaml", HOOK)])
+
+    assert ids(chosen(rules, ())) >= {"made-up-hook"}
+    assert "made-up" not in ids(chosen(rules, ()))
+    assert "made-up" in ids(chosen(rules, ("made-up", "made-up-hook")))
+
+
+def test_enabled_rule_that_does_not_exist() -> None:
+    with pytest.raises(LockcheckError, match="no rule 'gfn-track-writes'") as error:
+        chosen(load_rules(), ("gfn-track-writes",))
+
+    assert "'gfn-track-write'" in str(error.value.remedy)
+
+
+def test_default_of_a_rule_is_on_or_off() -> None:
+    text = replaced(GUARDED, "level: warning", "level: warning\ndefault: maybe")
+
+    assert "must be one of off, on" in str(refuse(text))
 
 
 # -- built-in rules ----------------------------------------------------------------------------

@@ -78,7 +78,7 @@ class Bench:
         self.folder = folder
         self.lines: list[str] = []
 
-    def check(self, body: str, *rules: str) -> Report:
+    def check(self, body: str, *rules: str, enable: tuple[str, ...] = ()) -> Report:
         text = CODE.replace("BODY", ENTRIES + body)
         self.lines = text.splitlines()
         (self.root / "box").mkdir(exist_ok=True)
@@ -94,6 +94,7 @@ class Bench:
                 tree=find_tree(self.root),
                 paths=("box/box.c",),
                 rules=tuple(str(self.folder / f"{n}.yaml") for n in range(len(rules))),
+                enable=enable,
             )
         )
 
@@ -129,6 +130,15 @@ struct entry e = { bad };"""
     assert [step.kind for step in finding.chain] == [StepKind.ENTRY, StepKind.ACCESS]
     (count,) = (line for line in report.ledger if line.origin == "box-count")
     assert (count.proved, count.violated, count.unproved) == (0, 1, 0)
+
+
+def test_rule_that_is_off_by_default(bench: Bench) -> None:
+    body = "static void bad(struct box *b) { b->count++; } struct entry e = { bad };"
+    rule = COUNT.replace("level: error", "level: error\ndefault: off")
+
+    assert bench.found(bench.check(body, rule)) == []
+    report = bench.check(body, rule, enable=("box-count",))
+    assert [name for name, _ in bench.found(report)] == ["box-count"]
 
 
 def test_fine(bench: Bench) -> None:
