@@ -70,6 +70,8 @@ def _stands_alone(tree: Tree, use: LockUse, place: Place) -> bool:
 
 def _twice(use: LockUse, lock: str) -> str:
     take, drop = _EXCLUSIVE[use.family]
+    if use.takes[0].call.startswith("raw_"):
+        take, drop = f"raw_{take}", f"raw_{drop}"
     spelled = lock if use.lock == lock and "->" not in lock and "." not in lock else f"&{lock}"
     if spelled == lock:  # a bare name: a variable that is a lock, or a pointer to one
         spelled = f"&{lock}" if f"(&{lock}" in use.takes[0].text else lock
@@ -110,7 +112,7 @@ def _in_callee(tree: Tree, use: LockUse) -> Mutant | None:
 def _inverted_pairs(tree: Tree) -> Iterator[Mutant]:
     program = tree.program
     analysis = Analysis(program)
-    orders = Orders(analysis)
+    orders = Orders(analysis).take_in()
     deadlocks = Deadlocks(analysis, orders)
     contexts = ContextFinder(analysis)
     families = {
@@ -146,8 +148,9 @@ def _inverted_pairs(tree: Tree) -> Iterator[Mutant]:
 
 
 def _class_at(tree: Tree, key: str, line: int) -> str | None:
+    function = tree.program.functions[key]
     for call in tree.program.calls[key].values():
-        if unpack(call.event[1])[0] == line and call.event[4]:
+        if unpack(function.absolute(call.event[1]))[0] == line and call.event[4]:
             return class_name(_strip(call.event[4][0]))
     return None
 

@@ -26,6 +26,10 @@ def keeps_zero(address: Expr, value: Expr) -> bool:
     return value[0] == "o" and value[1] == "&" and ("l", address) in value[2:]
 
 
+def _is_parameter(value: Expr, function: Function) -> bool:
+    return bool(value[0] == "l" and value[1][0] == "v" and value[1][1] in function.params)
+
+
 _COUNTER = "(a counter)"  # stands for all counters, and no term is loaded from it
 
 
@@ -62,8 +66,10 @@ class StoreEffects:
         own: dict[str, FieldSet] = {}
         self._filled: dict[str, FieldSet] = {}  # stores of more than zero
         self._whole: set[str] = set(writers)  # functions that store through bare pointers
+        self._given_on: dict[str, set[str]] = defaultdict(set)
         for key, function in functions.items():
             own[key], self._filled[key] = self._own(function)
+        self._follow_given_on()
         graph = {
             key: [callee for callee in callees.get(key, ()) if callee in functions]
             for key in functions
@@ -105,7 +111,22 @@ class StoreEffects:
                         mask |= bit
                         if not keeps_zero(event[2], event[3]):
                             filled |= bit
+                elif (
+                    event[0] == "C"
+                    and event[3][0] == "fn"
+                    and any(_is_parameter(arg, function) for arg in event[4])
+                ):
+                    self._given_on[event[3][1]].add(function.key)
         return mask, filled
+
+    def _follow_given_on(self) -> None:
+        """Who hands a pointer on to a function that stores through it, stores through it, too."""
+        work = list(self._whole)
+        while work:
+            for caller in self._given_on.get(work.pop(), ()):
+                if caller not in self._whole:
+                    self._whole.add(caller)
+                    work.append(caller)
 
     @property
     def bits(self) -> Mapping[str, int]:
@@ -132,7 +153,8 @@ class StoreEffects:
     def stores_whole(self, key: str) -> bool:
         """Whether a function, or one that it calls, stores to what a pointer points to as a whole.
 
-        UNSOUND: deeper calls are not looked at, nor functions that were not read.
+        UNSOUND: deeper calls count only where a parameter is handed on as it is; functions that
+        were not read do not.
         """
         return key in self._whole or any(
             callee in self._whole for callee in self._callees.get(key, ())

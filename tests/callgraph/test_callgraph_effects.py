@@ -184,3 +184,19 @@ def test_stores_to_counters_say_nothing_of_other_counters(tmp_path: Path) -> Non
     assert effects.counts(key_of(found, "f"))
     assert effects.counts(key_of(found, "g"))
     assert not effects.counts(key_of(found, "h"))
+
+
+def test_pointers_that_are_handed_on(tmp_path: Path) -> None:
+    found = program(
+        tmp_path,
+        """static void deep(int *p) { *p = 1; } static void deeper(int *p) { deep(p); }
+        static void deepest(int *p) { deeper(p); }
+        static int look(int *p) { return *p; } static int looks(int *p) { return look(p); }
+        void f(int *p) { deepest(p); looks(p); } void own(void) { int a; deepest(&a); }""",
+    )
+
+    assert all(
+        found.effects.stores_whole(key_of(found, name))
+        for name in ("deep", "deeper", "deepest", "f", "own")
+    )
+    assert not found.effects.stores_whole(key_of(found, "looks"))
