@@ -16,6 +16,7 @@ from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.callview import CallView, Views
 from lockcheck.lockstate.doubts import MAX_TARGETS
+from lockcheck.lockstate.runners import Runner, find_runners, member_of
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.summary import Condition
 from lockcheck.lockstate.terms import is_entry_term, lock_class, strip_lock
@@ -27,7 +28,8 @@ GRACE = "grace"  # mode: waits for all readers, and holds nothing
 NO_SUBCLASS, ANY_SUBCLASS = 0, -1
 MAX_WAYS = 160  # locks kept for one function
 MAX_FOR_LOCK = 2  # different guards for one lock
-MAX_RUNNERS = 3  # the same for what is waited for
+MAX_RUNNERS = 3  # functions of one object that is waited for
+MAX_QUEUED = 8  # functions that run on behalf of a pointer's object: a thread, a queue
 MAX_GUARD = 8
 _NO_ORDERING = Ordering()
 
@@ -80,14 +82,14 @@ class Taking(NamedTuple):
 class LockReach:
     """From which functions of a program calls lead to locks, whatever the arguments.
 
-    runners: member or variable that is an object such as a work → the functions that it runs.
+    runners: what objects such as works run, by the member or variable that is the object.
     """
 
     def __init__(self, program: Program) -> None:
         self.program = program
         self._order = program.models.order
         self._silent = self._find_silent()
-        self.runners = self._find_runners()
+        self.runners = find_runners(program)
         self.candidates = self._reach_locks()
 
     def _ordering(self, key: str) -> Ordering:
@@ -106,33 +108,6 @@ class LockReach:
                 for event in events
             )
         )
-
-    def _find_runners(self) -> dict[str, frozenset[str]]:
-        found: dict[str, set[str]] = {}
-        for function in self.program.functions.values():
-            for events, _ in function.blocks:
-                for event in events:
-                    for place, value in self._settings(event):
-                        if value[0] == "fn":
-                            found.setdefault(place, set()).add(value[1])
-        for address, value in self.program.initialisers:
-            if address[0] == "f" and address[2] in self._order.runs_through and value[0] == "fn":
-                member = _member(address[1])
-                if member is not None:
-                    found.setdefault(member, set()).add(value[1])
-        return {place: frozenset(keys) for place, keys in found.items()}
-
-    def _settings(self, event: Expr) -> Iterator[tuple[str, Expr]]:
-        if event[0] == "S" and event[2][0] == "f" and event[2][2] in self._order.runs_through:
-            place = _member(event[2][1])
-            if place is not None:
-                yield place, event[3]
-        elif event[0] == "C" and event[3][0] == "fn":
-            sets = self._ordering(event[3][1]).sets
-            if sets is not None and max(sets) < len(event[4]):
-                place = _member(event[4][sets[0]])
-                if place is not None:
-                    yield place, event[4][sets[1]]
 
     def takes(self, key: str) -> bool:
         """Whether a primitive takes a lock, or waits for one."""
@@ -180,7 +155,7 @@ class LockWays:
             queries, lambda key: key in self.reach.candidates
         )
         self._takes: Inputs[str, bool] = Inputs(queries, lambda key: self.reach.takes(key))
-        self._runs: Inputs[str, frozenset[str]] = Inputs(
+        self._runs: Inputs[str, frozenset[Runner]] = Inputs(
             queries, lambda place: self.reach.runners.get(place, frozenset())
         )
         settling = Settling(queries, self._settle)
@@ -225,7 +200,7 @@ class LockWays:
             for at in self._analysis.states_at(key, number):
                 holding = bool(at.state.held)
                 for target in targets:
-                    for way in self._at_call(key, number, target, at):
+                    for way in self.at_call(key, number, target, at):
                         if not sure:
                             last = way.last or asks_for_last
                             way = way._replace(maybes=way.maybes + 1, last=last)
@@ -241,9 +216,9 @@ class LockWays:
         for at in self._analysis.states_at(key, number):
             for target in self._program.calls[key][number].targets:
                 if self._is_candidate(target) or self._takes(target):
-                    yield from self._at_call(key, number, target, at)
+                    yield from self.at_call(key, number, target, at)
 
-    def _at_call(self, key: str, number: int, target: str, at: At) -> Iterator[LockWay]:
+    def at_call(self, key: str, number: int, target: str, at: At) -> Iterator[LockWay]:
         """What a call takes, in the caller's own terms."""
         call = self._program.calls[key][number]
         view = self._views.at(key, at)
@@ -313,12 +288,17 @@ class LockWays:
         thing = at.terms[runs.argument + 1]
         if runs.inside:
             thing = at.state.evaluate(("f", thing, runs.inside))
-        place = _member(thing)
-        keys = self._runs(place or "")
-        if len(keys) > MAX_RUNNERS:
+        if runs.stored:
+            thing = thing[1] if thing[0] == "l" else ("u",)
+        runners = self._runs(member_of(thing) or "")
+        if len({runner.function for runner in runners}) > (
+            MAX_QUEUED if runs.stored else MAX_RUNNERS
+        ):
             return
-        for key in sorted(keys):
-            view = CallView(self._analysis, At(at.state, (("fn", key), thing)))
+        for runner in sorted(runners, key=repr):
+            key = runner.function
+            given = tuple(map(at.state.evaluate, runner.argument(thing)))
+            view = CallView(self._analysis, At(at.state, (("fn", key), *given)))
             for way in self.ways(key):
                 if way.mode != GRACE:
                     lifted = self._lift(way, start._replace(target=key, waits=True), view)
@@ -419,15 +399,6 @@ def _keep(best: dict[tuple[Expr, str, int], list[LockWay]], way: LockWay) -> Non
 
 def _rank(way: LockWay) -> tuple[bool, int, int, int, int, int]:
     return way.last, len(way.dropped), min(len(way.guard), 1), way.maybes, way.length, way.loc
-
-
-def _member(place: Expr) -> str | None:
-    """The member, or variable, that an object is."""
-    while place[0] == "i":
-        place = place[1]
-    if place[0] == "f":
-        return str(place[2])
-    return str(place[1]) if place[0] == "g" else None
 
 
 def _class_of(lock: Expr) -> Expr:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -115,6 +115,14 @@ class Entries:
             if model is not None and entered:
                 return f"{name}() is called {_through(slot)}: {model.what}", entered
         return None
+
+    def interrupts(self, key: str) -> Iterator[tuple[str, str, bool]]:
+        """How control comes in by interrupts, by which kind, and whether the object is private."""
+        name = key.split("@", 1)[0]
+        for slot, model in self._doors(key):
+            if model is not None and model.interrupt:
+                how = f"{name}() is called {_through(slot)}: {model.what}"
+                yield how, model.interrupt, model.private
 
     def given_to(self, key: str, places: tuple[str, ...]) -> str | None:
         """The first of some places, as models name them, that a function is stored in."""

@@ -84,6 +84,7 @@ class Orders:
 
     edges: by outer and inner class. again: the same instance, taken while it is held in a mode
     that excludes that. reclassed: names of classes that the source splits for lockdep.
+    ways: what functions take.
     """
 
     def __init__(self, analysis: Analysis) -> None:
@@ -93,14 +94,14 @@ class Orders:
         self._instances = Instances(analysis.program)
         self._subclass = Query(queries, self._taken_with)
         self._edges_in = Query(queries, self._find_edges)
-        self._ways = LockWays(analysis)
+        self.ways = LockWays(analysis)
 
     def take_in(self) -> Orders:
         """Look at all functions, as they are now; itself."""
         self.edges: dict[Pair, list[OrderEdge]] = {}
         self.again: list[OrderEdge] = []
         self.uncertain: list[OrderEdge] = []
-        for key in sorted(self._ways.reach.candidates):
+        for key in sorted(self.ways.reach.candidates):
             found = self._edges_in(key)
             self.again.extend(found.again)
             self.uncertain.extend(found.uncertain)
@@ -114,7 +115,7 @@ class Orders:
 
     def _find_edges(self, key: str) -> _Edges:
         found = _Edges({}, [], [])
-        for at, way in self._ways.taking(key).nested:
+        for at, way in self.ways.taking(key).nested:
             self._observe(key, at, way, found)
         return found
 
@@ -179,7 +180,7 @@ class Orders:
                 continue
             found = {
                 way.subclass
-                for way in self._ways.taken_at(key, number)
+                for way in self.ways.taken_at(key, number)
                 if class_name(way.lock) == name
             }
             subclass = found.pop() if len(found) == 1 else ANY_SUBCLASS if found else NO_SUBCLASS
@@ -197,7 +198,7 @@ class Orders:
                     if model is None or model.reclasses is None:
                         continue
                     if model.reclasses < len(call.event[4]):
-                        place = self._ways.lock_term(_map_owner(call.event[4][model.reclasses]))
+                        place = self.ways.lock_term(_map_owner(call.event[4][model.reclasses]))
                         found.add(class_name(place) or "")
         return frozenset(found - {""})
 

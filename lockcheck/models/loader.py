@@ -129,6 +129,7 @@ class EntryModel(msgspec.Struct, frozen=True):
     may_hold: patterns of locks that may be held beside those; "*" is any lock.
     may_hold_types: types of locks that may be held beside those.
     deferred: it is called some time after it was asked for.
+    interrupt: the kind of interrupt that it is, "" for none; see OrderModels.interrupts.
     """
 
     through: tuple[str, ...]
@@ -138,6 +139,7 @@ class EntryModel(msgspec.Struct, frozen=True):
     private: bool = False
     may_hold_types: frozenset[str] = frozenset()
     deferred: bool = False
+    interrupt: str = ""
 
 
 class Models(msgspec.Struct, frozen=True):
@@ -362,7 +364,13 @@ def _zeroes(item: Node | None) -> tuple[int, tuple[str, ...]] | None:
 
 
 def _entry(item: Node) -> EntryModel:
-    item.only({"through", "what", "holds", "may-hold", "may-hold-types", "private", "deferred"})
+    item.only(
+        {
+            *("through", "what", "holds", "may-hold", "may-hold-types"),
+            *("private", "deferred", "interrupt"),
+        }
+    )
+    interrupt = item.get("interrupt")
     holds: list[EntryHeld] = []
     for held in item.items("holds"):
         if not held.is_mapping():
@@ -384,6 +392,7 @@ def _entry(item: Node) -> EntryModel:
         private=item.get("private") is not None,
         may_hold_types=frozenset(item.strings("may-hold-types")),
         deferred=item.get("deferred") is not None,
+        interrupt="" if interrupt is None else interrupt.string(),
     )
 
 

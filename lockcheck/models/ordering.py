@@ -9,10 +9,12 @@ import msgspec
 from lockcheck.facts.ir import Expr
 from lockcheck.yamlfile import Node
 
-ORDERING_KEYS = frozenset({"ordering", "runs-through", "order-off", "order-not-below"})
+ORDERING_KEYS = frozenset(
+    {"ordering", "runs-through", "order-off", "order-not-below", "interrupts"}
+)
 _KEYS = frozenset(
     {"names", "attempt", "backs-off", "subclass", "waits-for", "runs", "sets", "last",
-     "reclasses"}
+     "reclasses", "makes", "queues"}
 )  # fmt: skip
 
 
@@ -24,8 +26,20 @@ class Readers(msgspec.Struct, frozen=True):
 
 
 class Runs(msgspec.Struct, frozen=True):
-    """The object whose function is waited for: in an argument, or in a member of what it is."""
+    """The object whose function is waited for: in an argument, or in a member of what it is.
 
+    stored: it is known by where the pointer to it is stored.
+    """
+
+    argument: int
+    inside: str = ""
+    stored: bool = False
+
+
+class Queues(msgspec.Struct, frozen=True):
+    """A queue, and the object that is put into it: arguments; `inside` as for Runs."""
+
+    queue: int
     argument: int
     inside: str = ""
 
@@ -39,8 +53,17 @@ class Ordering(msgspec.Struct, frozen=True):
     waits_for: tuple[Readers, ...] = ()
     runs: Runs | None = None
     sets: tuple[int, int] | None = None
+    makes: tuple[int, int] | None = None
+    queues: Queues | None = None
     last: bool = False
     reclasses: int | None = None
+
+
+class InterruptContext(msgspec.Struct, frozen=True):
+    """A kind of interrupt, in words; `off`: the sections in which none of them comes."""
+
+    what: str
+    off: frozenset[str]
 
 
 class OrderModels(msgspec.Struct, frozen=True):
@@ -49,12 +72,14 @@ class OrderModels(msgspec.Struct, frozen=True):
     runs_through: members that hold the function of an object such as a work.
     off: members that are stored to where lockdep is turned off.
     not_below: patterns of functions that run when the machine goes down.
+    interrupts: kinds of interrupts, by the name that entry points have for them.
     """
 
     functions: Mapping[str, Ordering] = {}
     runs_through: tuple[str, ...] = ()
     off: tuple[str, ...] = ()
     not_below: tuple[str, ...] = ()
+    interrupts: Mapping[str, InterruptContext] = {}
 
 
 def read_ordering(top: Node, known: OrderModels) -> OrderModels:
@@ -67,33 +92,60 @@ def read_ordering(top: Node, known: OrderModels) -> OrderModels:
             if name in functions:
                 raise entry.error(f"the order of {name} is told already")
             functions[name] = model
+    interrupts = dict(known.interrupts)
+    for name, node in top.mapping("interrupts").items():
+        node.only({"what", "off"})
+        interrupts[name] = InterruptContext(
+            node.required("what").string(), frozenset(node.strings("off"))
+        )
     return OrderModels(
         functions,
         (*known.runs_through, *top.strings("runs-through")),
         (*known.off, *top.strings("order-off")),
         (*known.not_below, *top.strings("order-not-below")),
+        interrupts,
     )
 
 
 def _ordering(entry: Node) -> Ordering:
-    runs, sets = entry.get("runs"), entry.get("sets")
-    if runs is not None:
-        runs.only({"argument", "inside"})
-    inside = None if runs is None else runs.get("inside")
+    sets, makes = entry.get("sets"), entry.get("makes")
     return Ordering(
         attempt=entry.get("attempt") is not None,
         backs_off=entry.get("backs-off") is not None,
         subclass=_number(entry, "subclass"),
         waits_for=tuple(_readers(item) for item in entry.items("waits-for")),
-        runs=None
-        if runs is None
-        else Runs(runs.required("argument").integer(), "" if inside is None else inside.string()),
+        runs=_runs(entry.get("runs")),
         sets=None
         if sets is None
         else (sets.required("argument").integer(), sets.required("function").integer()),
+        makes=None
+        if makes is None
+        else (makes.required("function").integer(), makes.required("given").integer()),
+        queues=_queues(entry.get("queues")),
         last=entry.get("last") is not None,
         reclasses=_number(entry, "reclasses"),
     )
+
+
+def _runs(node: Node | None) -> Runs | None:
+    if node is None:
+        return None
+    node.only({"argument", "inside", "stored"})
+    return Runs(node.required("argument").integer(), _inside(node), node.get("stored") is not None)
+
+
+def _queues(node: Node | None) -> Queues | None:
+    if node is None:
+        return None
+    node.only({"queue", "argument", "inside"})
+    return Queues(
+        node.required("queue").integer(), node.required("argument").integer(), _inside(node)
+    )
+
+
+def _inside(node: Node) -> str:
+    inside = node.get("inside")
+    return "" if inside is None else inside.string()
 
 
 def _number(entry: Node, key: str) -> int | None:

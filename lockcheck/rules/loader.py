@@ -43,7 +43,7 @@ GUARDED_DATA, WALK, HOOK, ASSERTION, ANNOTATED = (
     "annotated-data",
 )
 DECLARED_ORDER = "lock-order"
-_ORDER_KINDS = ("self-deadlock", "grace-period-in-reader", "lock-inversion")
+_ORDER_KINDS = ("self-deadlock", "grace-period-in-reader", "lock-inversion", "irq-unsafe-lock")
 HOOK_MUST_NOT = "hook-must-not"
 SLEEP_IN_ATOMIC, BALANCE, RELEASED = "sleep-in-atomic", "balanced-locks", "released-locks"
 _COMMON = frozenset({"id", "title", "level", "default", "cwe", "rationale", "kind", "examples"})

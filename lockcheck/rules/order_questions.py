@@ -13,7 +13,7 @@ from lockcheck.lockstate.acquiring import GRACE
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.ordering import OrderEdge, Orders
 from lockcheck.rules.evidence import Evidencer
-from lockcheck.rules.ordering import OrderWords
+from lockcheck.rules.order_words import OrderWords
 
 
 def answer_order(analysis: Analysis, lock: str | None = None, cycles: bool = False) -> OrderAnswer:

@@ -1,5 +1,5 @@
 """Rule kinds about the order of locks: self-deadlock, grace-period-in-reader, lock-inversion,
-lock-order."""
+lock-order, irq-unsafe-lock."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from lockcheck.findings.fingerprint import fingerprint
-from lockcheck.findings.model import Finding, LedgerEntry, Outcome, Step, StepKind
-from lockcheck.lockstate.acquiring import GRACE, LockWay, class_name
+from lockcheck.findings.model import Finding, LedgerEntry, Outcome, Step
+from lockcheck.lockstate.acquiring import GRACE
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.circles import Circle, Circles
-from lockcheck.lockstate.deadlocks import Again, Deadlocks, Inversion, Misplaced, Side, waits
+from lockcheck.lockstate.contexts import ContextFinder
+from lockcheck.lockstate.deadlocks import Again, Deadlocks, Inversion, Misplaced, waits
+from lockcheck.lockstate.interrupts import InterruptLocks
 from lockcheck.lockstate.ordering import OrderEdge, Orders
 from lockcheck.models.loader import READ
-from lockcheck.rules.evidence import Evidencer, name_of, spell_slot
+from lockcheck.rules.evidence import Evidencer, name_of
 from lockcheck.rules.guarded import RuleResult
+from lockcheck.rules.interrupts import check_interrupts
 from lockcheck.rules.model import LockOrder, Rule
+from lockcheck.rules.order_words import OrderWords
 
-SELF_DEADLOCK, GRACE_PERIOD, INVERSION, DECLARED = (
+SELF_DEADLOCK, GRACE_PERIOD, INVERSION, DECLARED, IRQ_UNSAFE = (
     "self-deadlock",
     "grace-period-in-reader",
     "lock-inversion",
     "lock-order",
+    "irq-unsafe-lock",
 )
 
 
@@ -36,6 +41,7 @@ class OrderChecker:
     def __init__(self, analysis: Analysis) -> None:
         self._analysis = analysis
         self._orders = Orders(analysis)
+        self._interrupts = InterruptLocks(analysis, self._orders.ways)
         self._words = OrderWords(Evidencer(analysis.program))
 
     def begin(self) -> None:
@@ -51,6 +57,10 @@ class OrderChecker:
             return self._check_inversions(rule)
         if check.kind == DECLARED:
             return self._check_declared(rule, check)
+        if check.kind == IRQ_UNSAFE:
+            contexts = ContextFinder(self._analysis)
+            unsafe = self._interrupts.find(contexts, self._orders.reclassed)
+            return check_interrupts(rule, list(unsafe), self._words)
         grace = check.kind == GRACE_PERIOD
         wanted = [a for a in self._again if (a.edge.way.mode == GRACE) is grace]
         return self._result(rule, [(a, self._again_message(a)) for a in _best(wanted)])
@@ -220,86 +230,3 @@ def _best(found: list[_Found]) -> list[_Found]:
         if key not in best or (best[key].why and not one.why):
             best[key] = one
     return list(best.values())
-
-
-class OrderWords:
-    """Chains and words for order edges."""
-
-    def __init__(self, evidence: Evidencer) -> None:
-        self._evidence = evidence
-        self.location = evidence.location
-        self.place = evidence.place
-
-    def held(self, edge: OrderEdge) -> str:
-        return self._lock(edge.function, edge.held)
-
-    def taken(self, edge: OrderEdge) -> str:
-        return self._lock(edge.function, edge.way.lock)
-
-    def _lock(self, function: str, lock: tuple[object, ...]) -> str:
-        """A lock as the function may write it, else its class."""
-        if lock[0] not in ("class", "section"):
-            text = self._evidence.spell(function, lock)
-            if not any(odd in text for odd in ("…", "((", "(result", "#")):
-                return text
-        return (
-            f"a {(class_name(lock) or '').split('@', 1)[0]}"
-            if lock[0] != "section"
-            else str(lock[1])
-        )
-
-    def by_way(self, way: LockWay) -> str:
-        if way.below is None:
-            return ""
-        return f" by way of {name_of(way.target)}()"
-
-    def nesting(self, edge: OrderEdge) -> str:
-        """`f() takes b by way of g() while it holds a`."""
-        name, way = name_of(edge.function), edge.way
-        verb = "waits for all readers of" if way.mode == GRACE else "takes"
-        how = " for read" if edge.mode == READ and edge.held[0] != "section" else ""
-        taken = f"{self.taken(edge)}{self.by_way(way)}"
-        return f"{name}() {verb} {taken} while it holds {self.held(edge)}{how}"
-
-    def chain(self, side: Side) -> tuple[Step, ...]:
-        """From the entry point over the lock that is held down to the one that is taken."""
-        edge, words = side.edge, self._evidence
-        calls = side.context.chain
-        top = calls[0].caller if calls else edge.function
-        steps = [Step(StepKind.ENTRY, words.definition(top), side.context.entry, 0)]
-        for depth, call in enumerate(calls):
-            through = "" if call.slot is None else f" through {spell_slot(call.slot)}"
-            text = f"{name_of(call.caller)}() calls {name_of(call.callee)}(){through}"
-            steps.append(Step(StepKind.CALL, words.location(call.caller, call.loc), text, depth))
-        depth = len(calls)
-        held = self.held(edge)
-        done = "entered" if edge.held[0] == "section" else f"taken for {edge.mode}"
-        steps.append(
-            Step(
-                StepKind.ACQUIRE,
-                words.location(edge.function, edge.held_loc),
-                f"{held} is {done} here",
-                depth,
-            )
-        )
-        steps.extend(self._down(edge, depth))
-        return tuple(steps)
-
-    def _down(self, edge: OrderEdge, depth: int) -> list[Step]:
-        steps: list[Step] = []
-        function, way = edge.function, edge.way
-        while way.below is not None:
-            through = "" if way.slot is None else f" through {spell_slot(way.slot)}"
-            verb = "waits for" if way.waits else "calls"
-            text = f"{name_of(function)}() {verb} {name_of(way.target)}(){through}"
-            steps.append(
-                Step(StepKind.CALL, self._evidence.location(function, way.loc), text, depth)
-            )
-            function, way, depth = way.target, way.below, depth + 1
-        called = self._evidence.called(way.target)
-        lock = self._lock(function, way.lock)
-        verb = "waits for all readers of" if way.mode == GRACE else "takes"
-        text = f"{name_of(function)}() calls {called}(), which {verb} {lock}"
-        kind = StepKind.SLEEP if way.mode == GRACE else StepKind.ACQUIRE
-        steps.append(Step(kind, self._evidence.location(function, way.loc), text, depth))
-        return steps

@@ -1,0 +1,157 @@
+"""What runs elsewhere: the functions of works, timers and threads, by the place of the object.
+
+A place is the member or variable that is the object (a work), or that holds a pointer to it (a
+task, a queue of works). How a function's argument is found from the place is told, too: a thread is
+given what it was created with, often the object that its task lies in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from lockcheck.callgraph.program import Program
+from lockcheck.facts.ir import Event, Expr, Function
+from lockcheck.models.ordering import Ordering, OrderModels
+
+_NO_ORDERING = Ordering()
+
+
+class Runner(NamedTuple):
+    """A function that an object runs.
+
+    up: the members between the object that the function is given and the place, from the place
+        outwards; down: those from there to what it is given. None: what it is given is not known.
+    """
+
+    function: str
+    up: tuple[str, ...] = ()
+    down: tuple[str, ...] | None = ()
+
+    def argument(self, place: Expr) -> tuple[Expr, ...]:
+        """The function's argument, for an object at a place; nothing if it is not known."""
+        if self.down is None:
+            return ()
+        for member in self.up:
+            while place[0] == "i":
+                place = place[1]
+            if place[0] != "f" or place[2] != member:
+                return ()
+            place = place[1]
+        for member in self.down:
+            place = ("f", place, member)
+        return (place,)
+
+
+Runners = dict[str, frozenset[Runner]]
+
+
+def find_runners(program: Program) -> Runners:
+    """The functions that objects of a program run, by place."""
+    order = program.models.order
+    found: dict[str, set[Runner]] = {}
+    queued: list[tuple[str, str, Runner]] = []
+    for function in program.functions.values():
+        for place, runner in _set_up(function, order):
+            found.setdefault(place, set()).add(runner)
+        for place, runner in _made(function, order):
+            found.setdefault(place, set()).add(runner)
+        queued.extend(_queued(function, order))
+    for address, value in program.initialisers:
+        if address[0] == "f" and address[2] in order.runs_through and value[0] == "fn":
+            member = member_of(address[1])
+            if member is not None:
+                found.setdefault(member, set()).add(Runner(value[1]))
+    for queue, work, path in queued:
+        for runner in found.get(work, set()) - found.get(queue, set()):
+            if runner.up == () and runner.down == ():  # it is given the work itself
+                found.setdefault(queue, set()).add(path._replace(function=runner.function))
+    return {place: frozenset(runners) for place, runners in found.items()}
+
+
+def member_of(place: Expr) -> str | None:
+    """The member, or variable, that an object is."""
+    while place[0] == "i":
+        place = place[1]
+    if place[0] == "f":
+        return str(place[2])
+    return str(place[1]) if place[0] == "g" else None
+
+
+def _ordering(event: Event, order: OrderModels) -> Ordering:
+    if event[0] != "C" or event[3][0] != "fn":
+        return _NO_ORDERING
+    return order.functions.get(event[3][1].split("@", 1)[0], _NO_ORDERING)
+
+
+def _set_up(function: Function, order: OrderModels) -> Iterator[tuple[str, Runner]]:
+    """Objects that are told which function they run, by a store or by a call."""
+    for events, _ in function.blocks:
+        for event in events:
+            place, value = None, None
+            if event[0] == "S" and event[2][0] == "f" and event[2][2] in order.runs_through:
+                place, value = member_of(event[2][1]), event[3]
+            else:
+                sets = _ordering(event, order).sets
+                if sets is not None and max(sets) < len(event[4]):
+                    place, value = member_of(event[4][sets[0]]), event[4][sets[1]]
+            if place is not None and value is not None and value[0] == "fn":
+                yield place, Runner(value[1])
+
+
+def _made(function: Function, order: OrderModels) -> Iterator[tuple[str, Runner]]:
+    """Pointers to what a call has made, with the function that it runs: threads."""
+    holders: dict[Expr, tuple[str, Expr]] = {}  # value → function, and what that is given
+    for events, _ in function.blocks:
+        for event in events:
+            makes = _ordering(event, order).makes
+            if makes is not None and max(makes) < len(event[4]):
+                runs, given = (event[4][index] for index in makes)
+                if runs[0] == "fn":
+                    holders["c", event[2]] = runs[1], given
+    if not holders:
+        return
+    for events, _ in function.blocks:
+        for event in events:
+            if event[0] != "S" or event[3] not in holders:
+                continue
+            runs, given = holders[event[3]]
+            place = member_of(event[2])
+            if event[2][0] == "v":
+                holders["l", event[2]] = runs, given
+            elif place is not None:
+                way = _path(event[2], given)
+                yield place, Runner(runs, *((), None) if way is None else way)
+
+
+def _queued(function: Function, order: OrderModels) -> Iterator[tuple[str, str, Runner]]:
+    """Queues, the works that are put into them, and the way from one to the other."""
+    for events, _ in function.blocks:
+        for event in events:
+            queues = _ordering(event, order).queues
+            if queues is None or max(queues.queue, queues.argument) >= len(event[4]):
+                continue
+            queue, work = event[4][queues.queue], event[4][queues.argument]
+            if queues.inside:
+                work = ("f", work, queues.inside)
+            if queue[0] != "l":
+                continue
+            place, what = member_of(queue[1]), member_of(work)
+            if place is not None and what is not None:
+                way = _path(queue[1], work)
+                yield place, what, Runner("", *((), None) if way is None else way)
+
+
+def _path(place: Expr, other: Expr) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """The members to go up from a place, and then down, to get to another one."""
+    downs = {base: tuple(reversed(up)) for base, up in _bases(other)}
+    return next(((up, downs[base]) for base, up in _bases(place) if base in downs), None)
+
+
+def _bases(place: Expr) -> Iterator[tuple[Expr, tuple[str, ...]]]:
+    """What a place lies in, the innermost first, and the members on the way out."""
+    up: tuple[str, ...] = ()
+    yield place, up
+    while place[0] == "f":
+        up, place = (*up, place[2]), place[1]
+        yield place, up
