@@ -10,7 +10,9 @@ mutant loses an unlock in front of a `return` or `goto`, or returns where it sho
 that unlocks; mutants_order.py has the ones that take a lock twice or in another order. Mutants sit
 in different functions and are analysed in a few runs, or each in its own with --alone.
 Detected: a finding of the rules in question, in the function or on a chain through it, that the
-unmutated tree has not. Any other new finding is collateral. Prints a
+unmutated tree has not. What other rules say of a mutated function follows from the mutant: without
+the lock that it drops, say. Any other new finding is collateral. A function to which this
+configuration leaves no way is told apart: nothing can be found there. Prints a
 table by kind and section, and those that were missed; --write puts both into docs/mutants.md.
 --json keeps the results of each run, and what is there already is not run again. See
 benchmarks/mutants.py for locks that are missing.
@@ -40,6 +42,7 @@ from mutants_sites import (
     ORDER_RULES,
     SITE_KINDS,
     SLEEP_RULES,
+    SLEEPER_NAMES,
     SLEEPERS,
     Mutant,
     Places,
@@ -151,7 +154,7 @@ def _run(version: str, options: argparse.Namespace, results: Results) -> None:
                 continue
             results[name] = _judge(version, config, base, places, batch)
             for entry in results[name]["mutants"]:
-                word = "ok" if entry["detected"] else "MISSED"
+                word = "ok" if entry["detected"] else "MISSED" if entry["reached"] else "no way"
                 _say(f"  {word}: {entry['kind']} {entry['file']}:{entry['line']} "
                      f"{entry['function']}(): {entry['edit']}")  # fmt: skip
             if options.json is not None:
@@ -197,15 +200,21 @@ def _judge(
     used: set[str] = set()
     entries = []
     for mutant in batch:
-        about = [f for f in new if f.rule_id in _rules(mutant.kind) and _is_about(f, mutant)]
+        about = [f for f in new if _tells(f, mutant)]
         used.update(f.fingerprint for f in about)
         detected = [_text(f) for f in about]
-        entries.append({**mutant._asdict(), "version": version, "detected": detected})
+        reached = bool(detected) or places.is_reached(mutant.file, mutant.function)
+        entries.append(
+            {**mutant._asdict(), "version": version, "detected": detected, "reached": reached}
+        )
+    left = [f for f in new if f.fingerprint not in used]
+    following = [f for f in left if any(_is_about(f, mutant) for mutant in batch)]
     errors = [n.message for n in report.notices if n.severity is Severity.ERROR]
     return {
         "version": version,
         "mutants": entries,
-        "collateral": [_text(f) for f in new if f.fingerprint not in used],
+        "following": [_text(f) for f in following],
+        "collateral": [_text(f) for f in left if f not in following],
         "errors": errors,
         "seconds": seconds,
     }
@@ -215,6 +224,17 @@ def _rules(kind: str) -> frozenset[str]:
     if kind in ORDER_KINDS:
         return ORDER_RULES
     return BALANCE_RULES if kind in (DROPPED, EARLY) else SLEEP_RULES
+
+
+def _tells(finding: Finding, mutant: Mutant) -> bool:
+    """Whether a finding says what is wrong with a mutant, and not with another one of the run."""
+    if finding.rule_id not in _rules(mutant.kind):
+        return False
+    if mutant.kind not in SLEEPERS:
+        return _is_about(finding, mutant)
+    where = finding.location
+    here = (where.file, where.function) == (mutant.file, mutant.function)
+    return here and SLEEPER_NAMES[mutant.kind] in finding.message
 
 
 def _is_about(finding: Finding, mutant: Mutant) -> bool:
@@ -235,23 +255,34 @@ def render(runs: Iterable[dict[str, Any]]) -> str:
         key=lambda m: (KINDS.index(m["kind"]), m["version"], m["file"], m["line"]),
     )
     collateral = [(run["version"], text) for run in found for text in run["collateral"]]
+    unreached = [m for m in mutants if not m["reached"]]
+    mutants = [m for m in mutants if m["reached"]]
     lines = ["| kind | made | detected | missed |", "|---|---|---|---|"]
     lines += [_row(kind, [m for m in mutants if m["kind"] == kind]) for kind in KINDS]
-    lines += [_row("all", mutants), "", f"Collateral: {len(collateral)}.", ""]
+    following = sum(len(run["following"]) for run in found)
+    lines += [_row("all", mutants), "", f"Collateral: {len(collateral)}."]
+    lines += [f"Of other rules on mutated functions: {following}."]
+    lines += [f"Not counted, since no call gets there: {len(unreached)}.", ""]
     lines += ["By what is entered, dropped or called:", ""]
     lines += ["| statement | made | detected | missed |", "|---|---|---|---|"]
     sites = [mutant for mutant in mutants if mutant["kind"] not in ORDER_KINDS]
     for section in sorted({mutant["section"] for mutant in sites}):
         lines.append(_row(section, [m for m in sites if m["section"] == section]))
     for title, texts in (
-        ("Missed", [f"{m['version']} {m['kind']}, `{m['function']}()` ({m['file']}:{m['line']}): "
-                    f"{m['edit']}" for m in mutants if not m["detected"]]),
+        ("Missed", [_told(m) for m in mutants if not m["detected"]]),
+        ("Not reached in this configuration", [_told(m) for m in unreached]),
         ("Collateral", [f"{version}: {text}" for version, text in collateral]),
         ("Does not compile", [f"{run['version']}: {e}" for run in found for e in run["errors"]]),
     ):  # fmt: skip
         if texts:
             lines += ["", f"### {title}", "", *(f"- {text}" for text in texts)]
     return "\n".join(lines)
+
+
+def _told(mutant: dict[str, Any]) -> str:
+    where = f"{mutant['file']}:{mutant['line']}"
+    what = f"{mutant['version']} {mutant['kind']}, `{mutant['function']}()` ({where})"
+    return f"{what}: {mutant['edit']}"
 
 
 def _row(title: str, mutants: Sequence[dict[str, Any]]) -> str:

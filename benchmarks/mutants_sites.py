@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from mutants_source import Source
 
-from lockcheck.callgraph.program import Program
+from lockcheck.callgraph.program import Program, Reach
 from lockcheck.facts.ir import unpack
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.entries import Entries
@@ -37,6 +37,15 @@ SLEEPERS = {
     "copy_from_user": "{ char c; if (copy_from_user(&c, (void __user *)8, 1)) c = 0; }",
     "callee": "lockcheck_one();",
     "hook": "lockcheck_operations.hook();",
+}
+# What a finding calls it.
+SLEEPER_NAMES = {
+    "mutex_lock": "lockcheck_mutex",
+    "msleep": "msleep()",
+    "kmalloc": "kmalloc()",
+    "copy_from_user": "copy_from_user()",
+    "callee": "lockcheck_one()",
+    "hook": "lockcheck_hook()",
 }
 HOOK, DROPPED, EARLY = "sleeping-hook", "dropped-unlock", "early-return"
 SITE_KINDS = (*SLEEPERS, HOOK, DROPPED, EARLY)
@@ -134,6 +143,23 @@ class Places:
             if any((m := self._program.model(t)) is not None and m.locks for t in call.targets)
         ]
         return bool(takes) and not any(self._analysis.states_at(key, n) for n in takes)
+
+    def is_reached(self, file: str, name: str) -> bool:
+        """Whether control gets to a function in this configuration, as the analysis has it."""
+        key = next(
+            k for k, f in self._program.functions.items() if (f.file, f.name) == (file, name)
+        )
+        work, seen = [key], {key}
+        while work:
+            key = work.pop()
+            callers = self._program.callers.get(key, ())
+            if not callers or self._program.reach(key) is Reach.CALLBACK:
+                return True
+            for site in callers:
+                if site.caller not in seen and self._analysis.states_at(site.caller, site.call):
+                    seen.add(site.caller)
+                    work.append(site.caller)
+        return False
 
     def _primitives(self, key: str, source: Source) -> Iterator[tuple[int, list[object]]]:
         """Calls of primitives that are statements of their own, by line."""
