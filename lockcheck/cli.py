@@ -27,6 +27,7 @@ from lockcheck.cli_options import (
     builds_options,
     checking_options,
     make_config,
+    preempt_rt_option,
     print_error,
     print_text,
     rules_option,
@@ -127,6 +128,7 @@ current directory:
 @click.argument("paths", nargs=-1, metavar="[PATHS]...")
 @builds_options
 @checking_options
+@preempt_rt_option
 @run_options
 @output_options
 @click.option("--show-suppressed", is_flag=True, help="Print suppressed findings as text, too.")

@@ -13,6 +13,7 @@ from lockcheck.cli_options import (
     builds_options,
     checking_options,
     make_config,
+    preempt_rt_option,
     print_error,
     run_options,
 )
@@ -101,6 +102,7 @@ units were not read; 2 for errors in options or tree."""
 @click.argument("paths", nargs=-1, metavar="[PATHS]...")
 @builds_options
 @checking_options
+@preempt_rt_option
 @run_options
 @click.option(
     "--suppressions",

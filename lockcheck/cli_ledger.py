@@ -13,6 +13,7 @@ from lockcheck.cli_options import (
     PathType,
     checking_options,
     make_config,
+    preempt_rt_option,
     print_error,
     run_options,
     stdout_draws,
@@ -50,6 +51,7 @@ were not read; 2 for errors in options or tree."""
 @click.argument("paths", nargs=-1, metavar="[PATHS]...")
 @tree_options
 @checking_options
+@preempt_rt_option
 @run_options
 @click.option(
     "--state",

@@ -69,16 +69,31 @@ rules_option = click.option(
 )
 
 
-_ENABLED = "lockcheck.enable"
+_ENABLED, _PREEMPT_RT = "lockcheck.enable", "lockcheck.preempt-rt"
 
 
 def _keep_enabled(ctx: click.Context, _: click.Parameter, value: tuple[str, ...]) -> None:
     ctx.meta[_ENABLED] = value
 
 
+def _keep_preempt_rt(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    ctx.meta[_PREEMPT_RT] = value
+
+
 def enabled(ctx: click.Context) -> tuple[str, ...]:
     """The ids after --enable."""
     return tuple(ctx.meta.get(_ENABLED, ()))
+
+
+def preempt_rt_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option --preempt-rt, for `make_config`."""
+    return click.option(
+        "--preempt-rt",
+        is_flag=True,
+        expose_value=False,
+        callback=_keep_preempt_rt,
+        help="Take the kernel for one with PREEMPT_RT: spinlock_t and rwlock_t sleep.",
+    )(command)
 
 
 def checking_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -138,6 +153,7 @@ def make_config(
         paths=paths,
         rules=rules,
         enable=enabled(ctx),
+        preempt_rt=bool(ctx.meta.get(_PREEMPT_RT, False)),
         jobs=jobs or len(os.sched_getaffinity(0)),
         command_line=("lockcheck", *ctx.meta.get(ARGUMENTS, ())),
         cache=None if no_cache else cache or cache_directory(),

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from lockcheck.cli_options import checking_options, make_config, run_options, tree_options
+from lockcheck.cli_options import (
+    checking_options,
+    make_config,
+    preempt_rt_option,
+    run_options,
+    tree_options,
+)
 from lockcheck.cli_outputs import (
     colour_option,
     coloured,
@@ -87,6 +93,7 @@ Exit status:
 )
 @tree_options
 @checking_options
+@preempt_rt_option
 @run_options
 @output_options
 @click.option("--exit-zero", is_flag=True, help="Status 0 instead of 1 for findings.")

@@ -20,6 +20,7 @@ class Config(msgspec.Struct, frozen=True):
     rules: rule files and directories of rule files, read beside the rules that come with lockcheck;
         `--rules`.
     enable: ids of rules that are checked although they are off by default; `--enable`.
+    preempt_rt: whether the kernel is taken for one with PREEMPT_RT; `--preempt-rt`.
     jobs: how many units are parsed at a time, at least 1; `--jobs`.
     suppressions: the suppression file, None for none; `--suppressions`, else a `lockcheck.toml`
         at the top of the tree or in the current directory.
@@ -36,6 +37,7 @@ class Config(msgspec.Struct, frozen=True):
     paths: tuple[str, ...]
     rules: tuple[str, ...] = ()
     enable: tuple[str, ...] = ()
+    preempt_rt: bool = False
     jobs: int = 1
     suppressions: str | None = None
     command_line: tuple[str, ...] = ()

@@ -71,7 +71,7 @@ def _kept_runs(
     """Where answers to this question are kept; None where none are to be."""
     if config.cache is None or config.commands is not None:
         return None
-    tree = (config.tree.root, config.tree.build, config.paths)
+    tree = (config.tree.root, config.tree.build, config.paths, config.preempt_rt)
     encoded = msgspec.json.encode(rules, enc_hook=repr, order="deterministic")
     question = repr((stamp(), sys.version, tree, encoded, sorted(constants.items())))
     return KeptRuns(Path(config.cache), question)

@@ -35,6 +35,7 @@ from lockcheck.rules.model import (
     SleepInAtomic,
 )
 from lockcheck.runs import Started, start
+from lockcheck.source.commands import PREEMPT_RT, with_definition
 from lockcheck.source.tree import KernelTree, check_architecture
 from lockcheck.units import Contents, Fresh, Read, Units, find_commands
 
@@ -66,7 +67,8 @@ class Workspace:
         with beside(find_commands, config) as asked:
             known = load_rules(config.rules)
             self.rules = chosen(known, config.enable)
-            self._models = load_models()
+            models = load_models()
+            self._models = models.for_preempt_rt() if config.preempt_rt else models
             check_constants(self._models)
             off = {rule.info.rule_id for rule in known} - {r.info.rule_id for r in self.rules}
             self._suppressions = tuple(
@@ -75,6 +77,8 @@ class Workspace:
                 if entry.suppression.rule not in off  # it would match nothing
             )
             self.commands = asked()
+            if config.preempt_rt:
+                self.commands = with_definition(self.commands, PREEMPT_RT)
         self._progress.end()
         self._units = Units(config, self.commands, self._models)
         self.program: Program | None = None  # of the last report, for questions about it

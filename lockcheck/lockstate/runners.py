@@ -120,7 +120,7 @@ def _made(function: Function, order: OrderModels) -> Iterator[tuple[str, Runner]
             if event[2][0] == "v":
                 holders["l", event[2]] = runs, given
             elif place is not None:
-                way = _path(event[2], given)
+                way = path_between(event[2], given)
                 yield place, Runner(runs, *((), None) if way is None else way)
 
 
@@ -138,11 +138,11 @@ def _queued(function: Function, order: OrderModels) -> Iterator[tuple[str, str, 
                 continue
             place, what = member_of(queue[1]), member_of(work)
             if place is not None and what is not None:
-                way = _path(queue[1], work)
+                way = path_between(queue[1], work)
                 yield place, what, Runner("", *((), None) if way is None else way)
 
 
-def _path(place: Expr, other: Expr) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+def path_between(place: Expr, other: Expr) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
     """The members to go up from a place, and then down, to get to another one."""
     downs = {base: tuple(reversed(up)) for base, up in _bases(other)}
     return next(((up, downs[base]) for base, up in _bases(place) if base in downs), None)

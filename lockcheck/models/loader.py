@@ -156,6 +156,7 @@ class Models(msgspec.Struct, frozen=True):
     counters: fields whose stores do not make a branch's outcome stale (see callgraph.effects).
     globals: variables that functions take or drop.
     order: what primitives mean for the order of locks.
+    rt_functions, rt_entries: what is different with PREEMPT_RT; see `for_preempt_rt`.
     """
 
     functions: dict[str, FunctionModel]
@@ -172,6 +173,16 @@ class Models(msgspec.Struct, frozen=True):
     lock_assertions: dict[str, str] = {}
     order: OrderModels = OrderModels()
     context_variables: frozenset[str] = frozenset()
+    rt_functions: dict[str, FunctionModel] = {}
+    rt_entries: tuple[EntryModel, ...] = ()
+
+    def for_preempt_rt(self) -> Models:
+        """The same models for a kernel with PREEMPT_RT."""
+        return msgspec.structs.replace(
+            self,
+            functions={**self.functions, **self.rt_functions},
+            entries=(*self.rt_entries, *self.entries),
+        )
 
     def section(self, name: str) -> Expr:
         """The term of a section."""
@@ -197,7 +208,7 @@ _TOP = frozenset(
         "functions", "lock-records", "constants", "keep-alive-variables", "sections",
         "section-names", "entry-points", "counters", "back-pointers",
         "exclusive", "lock-assertions", *ORDERING_KEYS,
-        "context-variables",
+        "context-variables", "preempt-rt",
     }
 )  # fmt: skip
 
@@ -222,6 +233,8 @@ def _models(load: Callable[[str, str], Node]) -> Models:
     assertions: dict[str, str] = {}
     order = OrderModels()
     context: list[str] = []
+    rt_functions: dict[str, FunctionModel] = {}
+    rt_entries: list[EntryModel] = []
     for file in sorted(resources.files("lockcheck.models").joinpath("data").iterdir(), key=_name):
         if not file.name.endswith(".yaml"):
             continue
@@ -247,14 +260,12 @@ def _models(load: Callable[[str, str], Node]) -> Models:
         keep_alive.extend(top.strings("keep-alive-variables"))
         for name, value in top.mapping("constants").items():
             constants[name] = value.integer()
-        for entry in top.items("functions"):
-            entry.only(_KEYS)
-            model = _function(entry)
-            for name in entry.strings("names"):
-                known = functions.get(name)
-                if known is not None:
-                    raise entry.error(f"{name} has a model already")
-                functions[name] = model
+        _read_functions(top, functions)
+        preempt_rt = top.get("preempt-rt")
+        if preempt_rt is not None:
+            preempt_rt.only({"functions", "entry-points"})
+            _read_functions(preempt_rt, rt_functions)
+            rt_entries.extend(_entry(item) for item in preempt_rt.items("entry-points"))
     return Models(
         functions,
         lock_records,
@@ -275,7 +286,19 @@ def _models(load: Callable[[str, str], Node]) -> Models:
         assertions,
         order,
         frozenset(context),
+        rt_functions,
+        tuple(rt_entries),
     )
+
+
+def _read_functions(top: Node, functions: dict[str, FunctionModel]) -> None:
+    for entry in top.items("functions"):
+        entry.only(_KEYS)
+        model = _function(entry)
+        for name in entry.strings("names"):
+            if name in functions:
+                raise entry.error(f"{name} has a model already")
+            functions[name] = model
 
 
 def _name(file: Traversable) -> str:

@@ -49,6 +49,19 @@ class CommandSet(NamedTuple):
     origin: str
 
 
+PREEMPT_RT = "CONFIG_PREEMPT_RT"
+
+
+def with_definition(commands: CommandSet, name: str) -> CommandSet:
+    """The same commands with an option of the configuration set."""
+    return commands._replace(
+        commands=tuple(
+            msgspec.structs.replace(c, arguments=(*c.arguments, f"-D{name}=1"))
+            for c in commands.commands
+        )
+    )
+
+
 class _Complaint(NamedTuple):
     """An error that kbuild ended with; fruitless when it named no command before."""
 

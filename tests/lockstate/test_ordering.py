@@ -8,6 +8,7 @@ import pytest
 from programs import analysis
 
 from lockcheck.lockstate.ordering import Orders
+from lockcheck.lockstate.runners import Runner, path_between
 
 DECLARATIONS = """
 void mutex_lock_nested(struct mutex *m, unsigned int subclass);
@@ -43,6 +44,37 @@ def pairs(folder: Path, body: str, parameters: str = "struct thing *t") -> set[t
         mode = edges[0].way.mode
         found.add((outer.text, inner.text if mode == "write" else f"{inner.text} {mode}"))
     return found
+
+
+# -- what runs elsewhere -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("place", "other", "runner"),
+    [
+        ("x.s", "x", Runner("f", ("x.s",), ())),
+        ("x.s", "x.w", Runner("f", ("x.s",), ("x.w",))),
+        ("x.s", "y", Runner("f", (), None)),
+    ],
+)
+def test_what_a_function_is_given_is_found_from_the_place(
+    place: str, other: str, runner: Runner
+) -> None:
+    def member(text: str) -> tuple[object, ...]:
+        base: tuple[object, ...] = ("l", ("v", text[0]))
+        return ("f", base, text) if "." in text else base
+
+    way = path_between(member(place), member(other))
+
+    assert Runner("f", *((), None) if way is None else way) == runner
+    moved = runner.argument(("f", ("p", 3), place))
+    expected = ("p", 3) if "." not in other else ("f", ("p", 3), other)
+    assert moved == (() if runner.down is None else (expected,))
+
+
+def test_a_place_that_is_another_one_tells_nothing() -> None:
+    assert Runner("f", ("x.s",), ()).argument(("f", ("p", 0), "y.s")) == ()
+    assert Runner("f", ("x.s",), ()).argument(("p", 0)) == ()
 
 
 SPIN_MUTEX = {("thing.spin", "thing.mutex")}

@@ -61,9 +61,11 @@ def test_every_name_of_a_file_is_loaded(file: Traversable) -> None:
 def test_every_file_says_something() -> None:
     for file in FILES:
         top = load_yaml(file.read_text("utf-8"), file.name)
-        parts = ("functions", "entry-points", "back-pointers", "exclusive", "ordering")
+        parts = (
+            "functions", "entry-points", "back-pointers", "exclusive", "ordering", "preempt-rt",
+        )  # fmt: skip
 
-        assert any(top.items(part) for part in parts), file.name
+        assert any(top.get(part) is not None for part in parts), file.name
 
 
 def test_every_name_is_modelled_once() -> None:
@@ -323,6 +325,24 @@ def test_false_is_not_true(folder: Path) -> None:
     assert not load_models().functions["my_alloc"].allocates
 
 
+def test_preempt_rt_takes_the_place_of_other_models() -> None:
+    models = load_models()
+    real_time = models.for_preempt_rt()
+
+    assert models.functions["spin_lock"].sleeps is None
+    assert real_time.functions["spin_lock"].sleeps is not None
+    assert real_time.functions["_raw_spin_lock"] == models.functions["_raw_spin_lock"]
+    assert set(real_time.functions) >= set(models.functions)
+    assert real_time.entries[len(models.rt_entries) :] == models.entries
+
+
+def test_interrupts_of_entry_points_are_known() -> None:
+    models = load_models()
+
+    kinds = {entry.interrupt for entry in (*models.entries, *models.rt_entries)}
+    assert kinds - {""} == set(models.order.interrupts)
+
+
 # -- the order of locks ------------------------------------------------------------------------
 
 
@@ -345,6 +365,9 @@ def test_order_models_speak_of_functions_that_are_modelled_or_only_wait() -> Non
         ("ordering:\n  - names: [a]\n  - names: [a]\n", "the order of a is told already"),
         ("ordering:\n  - names: [a]\n    runs: {inside: x}\n", "needs 'argument'"),
         ("ordering:\n  - names: [a]\n    subclass: one\n", "must be a whole number"),
+        ("ordering:\n  - names: [a]\n    makes: {function: 0}\n", "needs 'given'"),
+        ("ordering:\n  - names: [a]\n    queues: {queue: 0}\n", "needs 'argument'"),
+        ("interrupts: {hardirq: {what: an interrupt, of: [x]}}\n", "unknown key 'of'"),
     ],
 )
 def test_a_mistake_in_an_order_model_is_told(text: str, message: str) -> None:
