@@ -13,6 +13,7 @@ from lockcheck.facts.ir import UnitFacts
 from lockcheck.findings.model import Report
 from lockcheck.models.loader import check_constants, load_models
 from lockcheck.progress import Progress, SilentProgress
+from lockcheck.rules.chosen import chosen
 from lockcheck.rules.loader import load_rules
 from lockcheck.rules.questions import Questions
 from lockcheck.runs import start
@@ -87,7 +88,7 @@ class _Early(Generic[T]):
 
     def __init__(self, config: Config, put: Callable[[Questions], T]) -> None:
         self._config = config
-        self._rules = load_rules(config.rules)
+        self._rules = chosen(load_rules(config.rules), config.enable)
         self.models = load_models()
         check_constants(self.models)
         self.ahead = Ahead(config, self.models)
