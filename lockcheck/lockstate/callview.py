@@ -15,11 +15,14 @@ from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.looked_at import LookedAt
 from lockcheck.lockstate.needs import Need
 from lockcheck.lockstate.solver import At
+from lockcheck.lockstate.state import State
 from lockcheck.lockstate.summary import Condition
 from lockcheck.lockstate.terms import (
     is_entry_term,
     lock_class,
     object_root,
+    occurs,
+    replaced,
     strip_lock,
     substitute,
 )
@@ -58,6 +61,7 @@ class CallView:
         self._renamed: dict[Need, Need] = {}
         self._looked_at: frozenset[int] | None = None
         state = self._at.state
+        self._apart = tuple(_known_apart(state))
         self.guard = self._noting(self._analysis.entry_guard, state)
         self.offered = tuple(
             (lock, held.mode) for lock, held in state.held.items() if is_pointer(lock)
@@ -178,11 +182,18 @@ class CallView:
         return known
 
     def _rename(self, need: Need) -> Need:
+        if need.others:
+            renamed = (self.evaluate(lock) for lock in need.others)
+            others = tuple(strip_lock(lock, self._records) for lock in renamed if lock is not None)
+            need = msgspec.structs.replace(need, others=others)
         if need.term is None:
             return need
         term = self.evaluate(need.term)
         if term is not None:
             term = strip_lock(term, self._records)
+            others = tuple(replaced(term, *pair) for pair in self._apart if occurs(term, pair[0]))
+            if others and not need.absent:
+                need = msgspec.structs.replace(need, others=(*need.others, *others))
         if term is not None and need.lock_class == "":
             return msgspec.structs.replace(need, term=term, lock_class=lock_class(term) or "")
         return msgspec.structs.replace(need, term=term)
@@ -195,6 +206,18 @@ class CallView:
             if term is not None:
                 renamed.append((strip_lock(term, self._records), mode))
         return renamed
+
+
+def _known_apart(state: State) -> Iterator[tuple[Expr, Expr]]:
+    """Pointers of which branches have said that they lead to different objects, either way round.
+
+    The second is one that callers know.
+    """
+    for term, fact in state.facts.items():
+        if term[:2] == ("o", "==") and fact.equal == 0:
+            for one, other in (term[2:], (term[3], term[2])):
+                if one[0] != "k" and other[0] != "k" and is_entry_term(other):
+                    yield one, other
 
 
 def is_pointer(lock: Expr) -> bool:

@@ -56,12 +56,11 @@ def unsure_whom(edge: Edge, targets: int) -> Edge:
 
 
 def drops_another(evidence: tuple[Evidence, ...]) -> bool:
-    """Whether all that speaks against a need is that a lock of its class was dropped.
+    """Whether all that speaks against a need is that the lock of another object was dropped.
 
-    Where a callee finds the object by itself, in a list of others, the lock of that one is meant;
-    see fixtures/lock-assertion/good_drops_own_only.c.
+    See fixtures/lock-assertion/good_drops_own_only.c.
     """
-    return bool(evidence) and all(e.by_class for e in evidence)
+    return bool(evidence) and all(e.another for e in evidence)
 
 
 def either_mode(edges: list[Edge]) -> list[Edge]:

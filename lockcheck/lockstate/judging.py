@@ -77,8 +77,8 @@ class Judge:
                 continue
             dropped = find(state.dropped, need, self._are_apart)
             if dropped is not None and fits(dropped.held.mode, need.mode):
-                found = Evidence(need, dropped.held, True, function, by_class=not dropped.exact)
-                evidence.append(found)
+                another = any(lock in need.others for lock in state.dropped)
+                evidence.append(Evidence(need, dropped.held, True, function, another=another))
                 rest = _left_by(state, need)
                 if rest is not None:
                     open_needs.append(rest)

@@ -24,6 +24,7 @@ class Need(msgspec.Struct, frozen=True):
     absent: the lock must not be held.
     pointees: classes of locks that `term` may point to, when it is a pointer kept in a field.
     vague: nobody knows all that it may point to.
+    others: locks of other objects, which this one is known not to be.
     denied: sections of which branches on the way have said that they are not entered.
     """
 
@@ -35,6 +36,7 @@ class Need(msgspec.Struct, frozen=True):
     pointees: tuple[str, ...] = ()
     vague: bool = False
     denied: tuple[str, ...] = ()
+    others: tuple[Expr, ...] = ()
 
 
 class Match(NamedTuple):
@@ -105,6 +107,9 @@ def asserted(state: State, need: Need, are_apart: AreApart = surely_different) -
 
 def at_entry(need: Need) -> Need:
     """A need that callers understand: by class when its instance hangs on something local."""
+    others = tuple(lock for lock in need.others if is_entry_term(lock) and is_small(lock))
+    if others != need.others:
+        need = msgspec.structs.replace(need, others=others)
     if need.term is None or (is_entry_term(need.term) and is_small(need.term)):
         return need
     return msgspec.structs.replace(need, term=None)

@@ -99,6 +99,22 @@ def substitute(term: Expr, args: Sequence[Expr]) -> Expr | None:
     return rebuild(term, leaf)
 
 
+def occurs(term: Expr, part: Expr) -> bool:
+    """Whether a term is, or has, another one as a part."""
+    return term == part or any(
+        type(inner) is tuple and occurs(inner, part) for inner in term[1:] if inner
+    )
+
+
+def replaced(term: Expr, part: Expr, by: Expr) -> Expr:
+    """A term with all occurrences of a part replaced by another term."""
+    if term == part:
+        return by
+    return tuple(
+        replaced(inner, part, by) if type(inner) is tuple and inner else inner for inner in term
+    )
+
+
 def root(term: Expr) -> Expr:
     """The leaf that a place or pointer hangs on."""
     while term[0] in ("f", "i", "l", "co"):

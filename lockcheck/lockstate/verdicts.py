@@ -79,7 +79,7 @@ class Evidence(NamedTuple):
     """A lock event that explains a verdict: held in the wrong mode, or dropped, in `function`.
 
     own: the function had taken what it dropped, so its callers do not hold that lock.
-    by_class: what was dropped is known to be the needed lock by its class only.
+    another: what was dropped is the lock of an object that the needed one is known not to be.
     """
 
     need: Need
@@ -87,7 +87,7 @@ class Evidence(NamedTuple):
     dropped: bool
     function: str
     own: bool = False
-    by_class: bool = False
+    another: bool = False
 
 
 class Edge(NamedTuple):
