@@ -50,7 +50,9 @@ class Analysis:
         stored to.
     only_asserts: function → whether it is a helper that makes an assertion, and does nothing else.
     asserts_sometimes: function → the classes of locks that it asserts under a condition, by way of
-        helpers, or that a helper asserts unless something else is so.
+        helpers.
+    or_else_helpers: function → those that it calls which assert locks unless something else is so,
+        each with the classes of these locks.
     """
 
     def __init__(self, program: Program, watched: frozenset[str] = frozenset()) -> None:
@@ -69,6 +71,7 @@ class Analysis:
         self.only_asserts = FunctionQuery(settling, self._only_asserts, False)
         self.asserts_sometimes = Query(queries, self._asserts_sometimes)
         self._asserts_or_else = Query(queries, self._find_or_else)
+        self.or_else_helpers = Query(queries, self._find_or_else_helpers)
         self._conditions = Query(queries, self._asked_if)
         self._certain = Query(queries, self._certain_calls)
         self._is_entry: dict[Expr, bool] = {}
@@ -177,9 +180,12 @@ class Analysis:
                 for exit_ in self.summary(target).exits:
                     locks = (c.term[1] for c in exit_.guard if c.term[0] == "held")
                     found.update(lock_class(lock) or "" for lock in locks)
-        targets = {t for call in self.program.calls[key].values() for t in call.targets}
-        found.update(*map(self._asserts_or_else, sorted(targets)))
         return frozenset(found - {""})
+
+    def _find_or_else_helpers(self, key: str) -> tuple[tuple[str, frozenset[str]], ...]:
+        targets = {t for call in self.program.calls[key].values() for t in call.targets}
+        found = ((target, self._asserts_or_else(target)) for target in sorted(targets))
+        return tuple(pair for pair in found if pair[1])
 
     def _find_or_else(self, key: str) -> frozenset[str]:
         """The classes of locks in whose place a small function takes something else, too."""
@@ -194,7 +200,7 @@ class Analysis:
                 if any(map(self.is_no_lock, looked_at(function, call.event[1], at.state))):
                     missing = (t[1] for t, f in at.state.facts.items() if t[0] == "held")
                     found.update(lock_class(lock) or "" for lock in missing)
-        return frozenset(found)
+        return frozenset(found - {""})
 
     def is_no_lock(self, term: Expr) -> bool:
         """Whether a value that an assertion looks at could meet it in place of a lock.

@@ -277,7 +277,7 @@ class Checker:
         elif said.verdict is not Verdict.LIFTED:
             return said, None
         guard.extend(c for c in view.guard if c not in guard)
-        why = BY_CONTEXT if by_context else self._asked_sometimes(site.caller, context.needs)
+        why = BY_CONTEXT if by_context else self._asked_sometimes(site.caller, context)
         above = Context(
             site.caller,
             tuple(at_entry(need) for need in open_needs),
@@ -303,14 +303,20 @@ class Checker:
             return Judgement(Verdict.LIFTED), above
         return said, above
 
-    def _asked_sometimes(self, function: str, needs: tuple[Need, ...]) -> str:
+    def _asked_sometimes(self, function: str, below: Context) -> str:
         """Why a function that asserts a needed lock in some cases leaves the others undecided.
 
         `if (queued) assert_held(rq); …; if (running) use(rq);` is called without the lock as well,
-        and whether one condition implies the other is a matter of the data.
+        and whether one condition implies the other is a matter of the data. So does one that calls
+        a helper which takes something else for the lock, beside what needs it.
         """
-        sometimes = self._analysis.asserts_sometimes(function)
-        if sometimes and any(need.lock_class in sometimes and not need.absent for need in needs):
+        needed = {need.lock_class for need in below.needs if not need.absent}
+        if not needed:
+            return ""
+        if not needed.isdisjoint(self._analysis.asserts_sometimes(function)):
+            return SOMETIMES
+        helpers = self._analysis.or_else_helpers(function)
+        if any(t != below.function and not needed.isdisjoint(locks) for t, locks in helpers):
             return SOMETIMES
         return ""
 
