@@ -7,15 +7,18 @@ Edits real functions of the prepared trees through an overlay, no file is touche
 mutant gets a statement that may sleep right behind a statement that enters an atomic section; a
 sleeping hook gets one first in a function to which a pointer leads in atomic context; a balance
 mutant loses an unlock in front of a `return` or `goto`, or returns where it should go to the label
-that unlocks; mutants_order.py has the ones that take a lock twice or in another order. Mutants sit
-in different functions and are analysed in a few runs, or each in its own with --alone.
+that unlocks; mutants_order.py has the ones that take a lock twice, in another order, or with
+interrupts on. Mutants sit in different functions and are analysed in a few runs, or each in its own
+with --alone.
+
 Detected: a finding of the rules in question, in the function or on a chain through it, that the
 unmutated tree has not. What other rules say of a mutated function follows from the mutant: without
 the lock that it drops, say. Any other new finding is collateral. A function to which this
-configuration leaves no way is told apart: nothing can be found there. Prints a
-table by kind and section, and those that were missed; --write puts both into docs/mutants.md.
---json keeps the results of each run, and what is there already is not run again. See
-benchmarks/mutants.py for locks that are missing.
+configuration leaves no way is told apart: nothing can be found there.
+
+Prints a table by kind and section, and those that were missed; --write puts both into
+docs/mutants.md. --json keeps the results of each run, and what is there already is not run again.
+See benchmarks/mutants.py for locks that are missing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Mutants of the order of locks: a lock that is taken twice, and two that nest the other way round.
+"""Mutants of the order of locks: a lock that is taken twice, two that nest the other way round, and
+one that an interrupt takes, left to it with interrupts on.
 
-They add a lock instead of taking one away, so no stated obligation is broken: what is to be found
-is the new deadlock itself. An inverted pair is made only where the unmutated tree has a chain from
-an entry point for the other order, and no lock that is held around both.
+They take no lock away, so no stated obligation is broken: what is to be found is the new deadlock
+itself. An inverted pair is made only where the unmutated tree has a chain from an entry point for
+the other order, and no lock that is held around both.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from lockcheck.lockstate.deadlocks import Deadlocks, Side
 from lockcheck.lockstate.ordering import Orders
 from lockcheck.models.loader import WRITE
 
-ORDER_KINDS = ("second-lock", "inverted-pair")
+ORDER_KINDS = ("second-lock", "inverted-pair", "interrupts-on")
 _EXCLUSIVE = {
     "mutex": ("mutex_lock", "mutex_unlock"),
     "spin": ("spin_lock", "spin_unlock"),
@@ -36,6 +37,9 @@ _LOCK_TYPES = frozenset(
     {"mutex", "spinlock", "spinlock_t", "rwlock_t", "rw_semaphore", "raw_spinlock"}
 )
 _MAX_MAYBES = 3
+IRQ_UNSAFE = "irq-unsafe-lock"
+# A call that turns interrupts off or on again, and the one that does not.
+_OFF = re.compile(r"\b(\w+lock)_(?:irqsave|irqrestore|irq|bh)\((.*?)(?:, flags)?\)(?=;)")
 
 
 def make_order(tree: Tree, kind: str, seed: str) -> list[Mutant]:
@@ -147,6 +151,30 @@ def _inverted_pairs(tree: Tree) -> Iterator[Mutant]:
                     yield _inverted(tree, use, family, base, outer.name, sides[0])
 
 
+def _interrupts_on(tree: Tree) -> Iterator[Mutant]:
+    """A lock that an interrupt takes, without what turns interrupts off, and its unlocks, too."""
+    proved = {
+        (entry.location.file, entry.location.line)
+        for entries in tree.stated.values()
+        for entry in entries
+        if entry.rule_id == IRQ_UNSAFE and entry.outcome is Outcome.PROVED
+    }
+    for key in sorted(tree.uses):
+        for use in tree.uses[key]:
+            place = use.takes[0]
+            if (use.function.file, place.line) not in proved or use.family == "read":
+                continue  # two readers get along
+            source = tree.sources[use.function.file]
+            lines = {
+                line: text
+                for line in {p.line for p in (*use.takes, *use.drops)}
+                if (text := _OFF.sub(r"\1(\2)", source.line(line))) != source.line(line)
+            }
+            if place.line in lines:
+                edit = f"{lines[place.line].strip()} instead of {place.text}"
+                yield _mutant("interrupts-on", use, edit, lines, use.function.name)
+
+
 def _class_at(tree: Tree, key: str, line: int) -> str | None:
     function = tree.program.functions[key]
     for call in tree.program.calls[key].values():
@@ -198,4 +226,5 @@ def _mutant(kind: str, use: LockUse, edit: str, lines: dict[int, str], where: st
 _MAKERS: dict[str, Callable[[Tree], Iterator[Mutant]]] = {
     "second-lock": _second_locks,
     "inverted-pair": _inverted_pairs,
+    "interrupts-on": _interrupts_on,
 }

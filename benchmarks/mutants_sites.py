@@ -54,7 +54,7 @@ SLEEP_RULES = frozenset({"sleep-in-atomic", "might-sleep", "timer-no-sleep",
                          "commit-hook-no-sleep"})  # fmt: skip
 # A lock that is left is also found where it is taken again.
 BALANCE_RULES = frozenset({"unbalanced-lock", "self-deadlock", "sleep-in-atomic"})
-ORDER_RULES = frozenset({"self-deadlock", "lock-inversion", "kvm-lock-order"})
+ORDER_RULES = frozenset({"self-deadlock", "lock-inversion", "kvm-lock-order", "irq-unsafe-lock"})
 _MAX_TARGETS = 8  # functions that a pointer may lead to
 _STATEMENT = re.compile(r"\t+(?:[\w>.*-]+ = )?(?P<call>\w+)\([^;]*\);$")
 _OPENS = re.compile(r"\s*(?:\}\s*)?(?:if|else|for|while|do|switch|case)\b")
