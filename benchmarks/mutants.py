@@ -49,7 +49,7 @@ PAGE = ROOT / "docs" / "mutants.md"
 class _ReadOnlyStore(FactStore):
     """Facts of mutants do not take the place of those of the tree."""
 
-    def save(self, *_: Any) -> None:
+    def save(self, *_: Any, **__: Any) -> None:
         return
 
 
