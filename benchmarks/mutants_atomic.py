@@ -38,6 +38,7 @@ from mutants_order import ORDER_KINDS, make_order
 from mutants_reach import Tree
 from mutants_report import replace_part
 from mutants_sites import (
+    ADDED_LINES,
     BALANCE_RULES,
     DROPPED,
     EARLY,
@@ -45,7 +46,6 @@ from mutants_sites import (
     ORDER_RULES,
     SITE_KINDS,
     SLEEP_RULES,
-    SLEEPER_NAMES,
     SLEEPERS,
     Mutant,
     Places,
@@ -55,7 +55,7 @@ from mutants_sites import (
 from lockcheck import session, units
 from lockcheck.config import Config
 from lockcheck.errors import LockcheckError, Severity
-from lockcheck.findings.model import Finding, Report
+from lockcheck.findings.model import Finding, Report, StepKind
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.rules import engine
 
@@ -235,9 +235,15 @@ def _tells(finding: Finding, mutant: Mutant) -> bool:
         return False
     if mutant.kind not in SLEEPERS:
         return _is_about(finding, mutant)
-    where = finding.location
-    here = (where.file, where.function) == (mutant.file, mutant.function)
-    return here and SLEEPER_NAMES[mutant.kind] in finding.message
+    # A hook's rule, or an assertion's, may have it, from further up: the call is on its chain.
+    calls = (
+        step.location for step in finding.chain if step.kind in (StepKind.CALL, StepKind.SLEEP)
+    )
+    return any(
+        (where.file, where.function) == (mutant.file, mutant.function)
+        and where.line - mutant.line in (0, ADDED_LINES)
+        for where in (finding.location, *calls)
+    )
 
 
 def _is_about(finding: Finding, mutant: Mutant) -> bool:

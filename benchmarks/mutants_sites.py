@@ -38,15 +38,8 @@ SLEEPERS = {
     "callee": "lockcheck_one();",
     "hook": "lockcheck_operations.hook();",
 }
-# What a finding calls it.
-SLEEPER_NAMES = {
-    "mutex_lock": "lockcheck_mutex",
-    "msleep": "msleep()",
-    "kmalloc": "kmalloc()",
-    "copy_from_user": "copy_from_user()",
-    "callee": "lockcheck_one()",
-    "hook": "lockcheck_hook()",
-}
+# Lines in front of the mutants of a file that needs the helpers; #line does not count for all.
+ADDED_LINES = (INCLUDES + HELPERS).count("\n") + 1
 HOOK, DROPPED, EARLY = "sleeping-hook", "dropped-unlock", "early-return"
 SITE_KINDS = (*SLEEPERS, HOOK, DROPPED, EARLY)
 SLEEP_RULES = frozenset({"sleep-in-atomic", "might-sleep", "timer-no-sleep",
