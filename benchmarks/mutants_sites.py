@@ -73,14 +73,11 @@ class Mutant(NamedTuple):
         return f"{self.file}:{self.line} {self.function}()"
 
 
-class Places:
-    """The unmutated tree: its sources, and what the analysis knows of it."""
+class Sources:
+    """The files of the unmutated tree."""
 
-    def __init__(self, root: Path, analysis: Analysis) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
-        self._analysis = analysis
-        self._program: Program = analysis.program
-        self._sections = frozenset(atomic_sections(self._program.models))
         self._sources: dict[str, Source] = {}
 
     def source(self, file: str) -> Source:
@@ -88,12 +85,6 @@ class Places:
             text = (self.root / file).read_text("utf-8", "surrogateescape")
             self._sources[file] = Source(file, text)
         return self._sources[file]
-
-    def all(self, kind: str) -> list[Mutant]:
-        """All mutants of a kind."""
-        makers = {HOOK: self._sleeping_hooks, DROPPED: self._dropped, EARLY: self._early}
-        made = makers[kind]() if kind in makers else self._sleepers(kind)
-        return sorted(set(made))
 
     def overlay(self, mutants: Sequence[Mutant]) -> dict[str, bytes]:
         """The files with their mutants, one for a function at the most."""
@@ -114,6 +105,22 @@ class Places:
                 lines[at] = "\n".join([lines[at], *here, f"#line {at + 2}"])
             found[file] = "\n".join(lines).encode("utf-8", "surrogateescape")
         return found
+
+
+class Places(Sources):
+    """The unmutated tree: its sources, and what the analysis knows of it."""
+
+    def __init__(self, root: Path, analysis: Analysis) -> None:
+        super().__init__(root)
+        self._analysis = analysis
+        self._program: Program = analysis.program
+        self._sections = frozenset(atomic_sections(self._program.models))
+
+    def all(self, kind: str) -> list[Mutant]:
+        """All mutants of a kind."""
+        makers = {HOOK: self._sleeping_hooks, DROPPED: self._dropped, EARLY: self._early}
+        made = makers[kind]() if kind in makers else self._sleepers(kind)
+        return sorted(set(made))
 
     # -- places --------------------------------------------------------------------------------
 

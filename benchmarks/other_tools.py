@@ -8,9 +8,9 @@ put into copies of a few units under DIR; no other file is touched. Every tool r
 they are and then with the mutants. Found: a message about locks or sleeping in a mutated function
 that the unmutated unit does not have. False: the messages about them that the unmutated units have,
 and new ones elsewhere. smatch reads every unit twice: once for its database (--info), which is made
-with its own scripts, once to check. A tool that is not named is left out. --json keeps the messages
-of each tool, and those that are there are not asked for again. --write puts the table into
-benchmarks/other_tools.md.
+with its own scripts, once to check. A tool that is not named is left out. --json keeps the mutants
+and the messages of each tool, and tools that are there are not asked again. --write puts the table
+into benchmarks/other_tools.md.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ from unittest.mock import patch
 from mutants import PATHS, ROOT, VERSIONS, _kernel_tree, _ReadOnlyStore, _say
 from mutants_atomic import KINDS, all_mutants, analyse_base, choose_apart
 from mutants_report import replace_part
-from mutants_sites import Mutant, Places
+from mutants_sites import Mutant, Places, Sources
 
 from lockcheck import session, units
 from lockcheck.config import Config
 from lockcheck.source.commands import load_commands
+from lockcheck.source.tree import KernelTree
 
 PAGE = ROOT / "benchmarks" / "other_tools.md"
 COPIED = ("arch/x86/kvm", "virt/kvm", "drivers/gpu/drm/i915")  # with the headers of the units
@@ -97,11 +98,10 @@ def main() -> int:
         done = json.loads(options.json.read_text())
     tree = _kernel_tree(options.tree)
     config = Config(tree=tree, paths=PATHS, jobs=1, cache=options.cache)
-    base, analysis = analyse_base(config)
-    places = Places(tree.root, analysis)
-    mutants = _choose(
-        {kind: all_mutants(places, base, analysis, kind, options.seed) for kind in KINDS}, options
-    )
+    places = Sources(tree.root)
+    if "mutants" not in done:
+        done["mutants"] = _choose(tree, config, options)
+    mutants = [Mutant(*parts, tuple(map(tuple, lines))) for *parts, lines in done["mutants"]]
     files = sorted({mutant.file for mutant in mutants})
     _say(f"{len(mutants)} mutants in {len(files)} units")
     overlay = places.overlay(mutants)
@@ -157,8 +157,11 @@ def main() -> int:
     return 0
 
 
-def _choose(made: dict[str, list[Mutant]], options: argparse.Namespace) -> list[Mutant]:
+def _choose(tree: KernelTree, config: Config, options: argparse.Namespace) -> list[Mutant]:
     """Some mutants of each kind, all in different functions of a few units."""
+    base, analysis = analyse_base(config)
+    places = Places(tree.root, analysis)
+    made = {kind: all_mutants(places, base, analysis, kind, options.seed) for kind in KINDS}
     counts = Counter(m.file for kind in made.values() for m in kind)
     files = {file for file, _ in counts.most_common(options.files)}
     return choose_apart(made, options.limit, options.seed, files)
@@ -298,7 +301,7 @@ def _clang(command: str) -> Tool:
 # -- the table -------------------------------------------------------------------------------------
 
 
-def _render(tools: list[str], done: dict[str, Any], mutants: list[Mutant], places: Places) -> str:
+def _render(tools: list[str], done: dict[str, Any], mutants: list[Mutant], places: Sources) -> str:
     found: dict[str, set[Mutant]] = {}
     others: dict[str, tuple[list[Message], list[Message]]] = {}
     for tool in tools:
@@ -354,7 +357,7 @@ def _meaning(message: Message) -> tuple[str, str]:
     return message.file, re.sub(r"\d+", "", message.text)
 
 
-def _is_about(message: Message, mutant: Mutant, places: Places) -> bool:
+def _is_about(message: Message, mutant: Mutant, places: Sources) -> bool:
     if f" {mutant.function}() " in f" {message.text.replace(']', ' ')} ":
         return True
     if message.file != mutant.file:
