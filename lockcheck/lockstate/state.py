@@ -378,6 +378,8 @@ class State(Conditions):
         env = self.env
         members = [a for a in other.env if a not in env and a[0] in ("f", "i")]
         never_null: list[Expr] = []  # phis of pointers that are not NULL on either side
+        apart: list[Expr] = []  # comparisons of such with others that they differ from on both
+        unequal = [t[2:] for t, f in self.facts.items() if t[:2] == ("o", "==") and f.equal == 0]
         for address in (*env, *members):
             mine, theirs = env.get(address), other.env.get(address)
             if mine == theirs:
@@ -393,10 +395,17 @@ class State(Conditions):
             joined = self._join(other, mine, theirs, ("phi", block, address))
             if joined[0] in ("phi", "o") and self.decide(mine) and other.decide(theirs):
                 never_null.append(joined)
+            for pair in unequal if joined[0] == "phi" else ():
+                if mine in pair:
+                    known = pair[pair[0] == mine]
+                    there = (("o", "==", theirs, known), ("o", "==", known, theirs))
+                    if any(other.decide(term) is False for term in there):
+                        renamed = (joined if part == mine else part for part in pair)
+                        apart.append(("o", "==", *renamed))
             if env.get(address) != joined and not (address not in env and mine == joined):
                 env[address] = joined
                 changed = True
-        return join_facts(self.facts, other.facts, never_null) or changed
+        return join_facts(self.facts, other.facts, never_null, apart) or changed
 
 
 def _covers(value: Expr, theirs: Expr, other: State) -> bool:

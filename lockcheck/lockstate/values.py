@@ -44,8 +44,12 @@ def _without_offset(term: Expr) -> Expr:
 _NOT_ZERO = Fact(None, frozenset({0}))
 
 
-def join_facts(facts: dict[Expr, Fact], others: dict[Expr, Fact], not_zero: list[Expr]) -> bool:
-    """Keep what both sides say, and that some terms are not zero; whether that changed anything."""
+def join_facts(
+    facts: dict[Expr, Fact], others: dict[Expr, Fact], not_zero: list[Expr], zero: list[Expr]
+) -> bool:
+    """Keep what both sides say, and that some terms are not zero, or are; whether that changed
+    anything.
+    """
     changed = False
     for term, fact in list(facts.items()):
         theirs = others.get(term)
@@ -54,6 +58,8 @@ def join_facts(facts: dict[Expr, Fact], others: dict[Expr, Fact], not_zero: list
         both = common(fact, theirs)
         if both is None and term in not_zero:
             both = _NOT_ZERO
+        elif both is None and term in zero:
+            both = fact
         if both is None:
             del facts[term]
             changed = True
@@ -62,6 +68,8 @@ def join_facts(facts: dict[Expr, Fact], others: dict[Expr, Fact], not_zero: list
             changed = True
     for term in not_zero:
         facts.setdefault(term, _NOT_ZERO)
+    for term in zero:
+        facts.setdefault(term, Fact(0))
     return changed
 
 
