@@ -65,3 +65,17 @@ def test_two_constants_that_meet() -> None:
     assert not one.merge(other, 3)
     assert one.merge(third, 3)
     assert one.env[("v", "x")] == ("phi", 3, ("v", "x"))
+
+
+def test_what_differs_on_both_sides_differs_where_they_meet() -> None:
+    one, other, third = State(), State(), State()
+    for number, state in enumerate((one, other, third)):
+        state.env[("v", "x")] = ("c", number)
+    for state in (one, other):
+        state.assume(("o", "==", state.env[("v", "x")], ("p", 0)), False)
+
+    one.merge(other, 3)
+    met: Expr = ("phi", 3, ("v", "x"))
+    assert one.decide(("o", "==", met, ("p", 0))) is False
+    one.merge(third, 3)
+    assert one.decide(("o", "==", met, ("p", 0))) is None
