@@ -160,6 +160,7 @@ class LockWays:
         )
         settling = Settling(queries, self._settle)
         self.taking = FunctionQuery(settling, self._collect, _NOTHING)
+        self._taking_alone = FunctionQuery(settling, self._collect_alone, _NOTHING)
         self._views = Views(analysis)
 
     @property
@@ -172,6 +173,7 @@ class LockWays:
     def _settle(self, cycle: Cycle) -> None:
         for key in cycle:
             self.taking(key)
+            self._taking_alone(key)
 
     def _ordering(self, key: str) -> Ordering:
         return self._order.functions.get(key.split("@", 1)[0], _NO_ORDERING)
@@ -180,7 +182,15 @@ class LockWays:
         """The ways in which a function takes locks, shortest first."""
         return self.taking(key).ways
 
-    def _collect(self, key: str) -> Taking:
+    def _collect_alone(self, key: str) -> Taking:
+        """What a function takes by itself.
+
+        Work may wait for work that waits for it, so what is waited for is followed once.
+        See fixtures/self-deadlock/good_works_wait.c. UNSOUND: a lock that is taken two waits away.
+        """
+        return self._collect(key, alone=True)
+
+    def _collect(self, key: str, alone: bool = False) -> Taking:
         if not self._is_candidate(key):
             return _NOTHING
         nested: list[tuple[At, LockWay]] = []
@@ -200,7 +210,7 @@ class LockWays:
             for at in self._analysis.states_at(key, number):
                 holding = bool(at.state.held)
                 for target in targets:
-                    for way in self.at_call(key, number, target, at):
+                    for way in self.at_call(key, number, target, at, alone):
                         if not sure:
                             last = way.last or asks_for_last
                             way = way._replace(maybes=way.maybes + 1, last=last)
@@ -218,8 +228,10 @@ class LockWays:
                 if self._is_candidate(target) or self._takes(target):
                     yield from self.at_call(key, number, target, at)
 
-    def at_call(self, key: str, number: int, target: str, at: At) -> Iterator[LockWay]:
-        """What a call takes, in the caller's own terms."""
+    def at_call(
+        self, key: str, number: int, target: str, at: At, alone: bool = False
+    ) -> Iterator[LockWay]:
+        """What a call takes, in the caller's own terms; alone: not what it waits for."""
         call = self._program.calls[key][number]
         view = self._views.at(key, at)
         guard: tuple[Condition, ...] = view.guard
@@ -235,13 +247,15 @@ class LockWays:
         )  # fmt: skip
         ordering = self._ordering(target)
         if ordering.runs is not None:
-            yield from self._waited(start, ordering, at)
+            if not alone:
+                yield from self._waited(start, ordering, at)
             return
         model = self._program.model(target)
         if model is not None or ordering.waits_for:
             yield from self._primitive(start, model, ordering, at.terms[1:])
             return
-        for way in self.ways(target):
+        taking = self._taking_alone if alone else self.taking
+        for way in taking(target).ways:
             lifted = self._lift(way, start, view)
             if lifted is not None:
                 yield lifted
@@ -299,7 +313,7 @@ class LockWays:
             key = runner.function
             given = tuple(map(at.state.evaluate, runner.argument(thing)))
             view = CallView(self._analysis, At(at.state, (("fn", key), *given)))
-            for way in self.ways(key):
+            for way in self._taking_alone(key).ways:
                 if way.mode != GRACE:
                     lifted = self._lift(way, start._replace(target=key, waits=True), view)
                     if lifted is not None:
