@@ -71,10 +71,13 @@ class _Node(NamedTuple):
 class ContextFinder:
     """Finds contexts; answers are remembered."""
 
-    def __init__(self, analysis: Analysis) -> None:
+    def __init__(self, analysis: Analysis, trusting: bool = True) -> None:
+        """`trusting`: whether callers outside of which no model tells hold nothing; else a context
+        that they make is not `complete`."""
         self._analysis = analysis
         self._program = analysis.program
-        self._entries = Entries(analysis.program, trusting=True)
+        self._entries = Entries(analysis.program, trusting)
+        self._open = {Incoming.NO_CALLER} if trusting else {Incoming.NO_CALLER, Incoming.UNKNOWN}
         self._views: dict[int, CallView] = {}
         self._known: dict[tuple[str, Expr | None, tuple[Condition, ...]], Found] = {}
 
@@ -102,7 +105,7 @@ class ContextFinder:
             node = queue.popleft()
             entry = self._entries.judge(node.function, ())
             if entry.incoming is not Incoming.CLOSED:
-                self._end(node, entry.text, entry.incoming is not Incoming.NO_CALLER, ended)
+                self._end(node, entry.text, entry.incoming not in self._open, ended)
             for site in self._program.callers.get(node.function, ()):
                 for above, private in self._up(node, site):
                     if private:

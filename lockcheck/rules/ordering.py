@@ -58,7 +58,7 @@ class OrderChecker:
         if check.kind == DECLARED:
             return self._check_declared(rule, check)
         if check.kind == IRQ_UNSAFE:
-            contexts = ContextFinder(self._analysis)
+            contexts = ContextFinder(self._analysis, trusting=False)
             unsafe = self._interrupts.find(contexts, self._orders.reclassed)
             return check_interrupts(rule, list(unsafe), self._words)
         grace = check.kind == GRACE_PERIOD
