@@ -26,8 +26,11 @@ def keeps_zero(address: Expr, value: Expr) -> bool:
     return value[0] == "o" and value[1] == "&" and ("l", address) in value[2:]
 
 
-def _is_parameter(value: Expr, function: Function) -> bool:
-    return bool(value[0] == "l" and value[1][0] == "v" and value[1][1] in function.params)
+def _parameter(value: Expr, function: Function) -> int | None:
+    """The number of the parameter that a value is, as it came in."""
+    if value[0] != "l" or value[1][0] != "v" or value[1][1] not in function.params:
+        return None
+    return function.params.index(value[1][1])
 
 
 _COUNTER = "(a counter)"  # stands for all counters, and no term is loaded from it
@@ -65,11 +68,14 @@ class StoreEffects:
         self._values: dict[str, set[int | None]] = defaultdict(set)
         own: dict[str, FieldSet] = {}
         self._filled: dict[str, FieldSet] = {}  # stores of more than zero
+        writers = frozenset(writers)
         self._whole: set[str] = set(writers)  # functions that store through bare pointers
-        self._given_on: dict[str, set[str]] = defaultdict(set)
+        # Parameters that are stored through as a whole, and which are handed on as which.
+        self._whole_by: set[tuple[str, int]] = set()
+        self._given_on: dict[tuple[str, int], set[tuple[str, int]]] = defaultdict(set)
         for key, function in functions.items():
             own[key], self._filled[key] = self._own(function)
-        self._follow_given_on()
+        self._follow_given_on(writers)
         graph = {
             key: [callee for callee in callees.get(key, ()) if callee in functions]
             for key in functions
@@ -100,6 +106,9 @@ class StoreEffects:
                     name = stored_field(event[2])
                     if name is None and not is_local(event[2]) and event[2][0] != "g":
                         self._whole.add(function.key)
+                        through = _parameter(event[2], function)
+                        numbers = range(len(function.params)) if through is None else (through,)
+                        self._whole_by.update((function.key, number) for number in numbers)
                     if name in self._counters:
                         name = None if keeps_zero(event[2], event[3]) else _COUNTER
                     if name is not None:
@@ -111,21 +120,21 @@ class StoreEffects:
                         mask |= bit
                         if not keeps_zero(event[2], event[3]):
                             filled |= bit
-                elif (
-                    event[0] == "C"
-                    and event[3][0] == "fn"
-                    and any(_is_parameter(arg, function) for arg in event[4])
-                ):
-                    self._given_on[event[3][1]].add(function.key)
+                elif event[0] == "C" and event[3][0] == "fn":
+                    for place, arg in enumerate(event[4]):
+                        number = _parameter(arg, function)
+                        if number is not None:
+                            self._given_on[event[3][1], place].add((function.key, number))
         return mask, filled
 
-    def _follow_given_on(self) -> None:
+    def _follow_given_on(self, writers: Container[str]) -> None:
         """Who hands a pointer on to a function that stores through it, stores through it, too."""
-        work = list(self._whole)
+        work = list(self._whole_by)
+        work += [place for place in self._given_on if place[0] in writers]
         while work:
             for caller in self._given_on.get(work.pop(), ()):
-                if caller not in self._whole:
-                    self._whole.add(caller)
+                if caller not in self._whole_by:
+                    self._whole_by.add(caller)
                     work.append(caller)
 
     @property
@@ -150,14 +159,16 @@ class StoreEffects:
         """Whether a field is one that every counter has."""
         return name in self._counters
 
-    def stores_whole(self, key: str) -> bool:
-        """Whether a function, or one that it calls, stores to what a pointer points to as a whole.
+    def stores_whole(self, key: str, number: int) -> bool:
+        """Whether a function stores to what a parameter points to as a whole, itself or below.
 
-        UNSOUND: deeper calls count only where a parameter is handed on as it is; functions that
-        were not read do not.
+        UNSOUND: deeper calls than those of its own count only where the parameter is handed on as
+        it is; functions that were not read do not.
         """
-        return key in self._whole or any(
-            callee in self._whole for callee in self._callees.get(key, ())
+        return (
+            key in self._whole
+            or (key, number) in self._whole_by
+            or any(callee in self._whole for callee in self._callees.get(key, ()))
         )
 
     def field(self, name: str) -> FieldSet:

@@ -187,8 +187,8 @@ class _WatchedEffects(StoreEffects):
         self.remembered = {}  # whoever asks is noted
         self._of: Inputs[str, FieldSet] = Inputs(queries, lambda key: latest().of(key))
         self._built: Inputs[str, FieldSet] = Inputs(queries, lambda key: latest().constructs(key))
-        self._stores_whole: Inputs[str, bool] = Inputs(
-            queries, lambda key: latest().stores_whole(key)
+        self._stores_whole: Inputs[tuple[str, int], bool] = Inputs(
+            queries, lambda key: latest().stores_whole(*key)
         )
         self._counting: Inputs[str, bool] = Inputs(queries, lambda key: latest().counts(key))
         self._known: Inputs[str, bool] = Inputs(queries, lambda key: latest().knows(key))
@@ -206,8 +206,8 @@ class _WatchedEffects(StoreEffects):
     def constructs(self, key: str) -> FieldSet:
         return self._built(key)
 
-    def stores_whole(self, key: str) -> bool:
-        return self._stores_whole(key)
+    def stores_whole(self, key: str, number: int) -> bool:
+        return self._stores_whole((key, number))
 
     def counts(self, key: str) -> bool:
         return self._counting(key)

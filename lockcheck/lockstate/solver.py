@@ -395,25 +395,28 @@ class Solver:
                 self._name_result(key, outcome, args, result)
         else:
             ways = self._indirect(number, state, args, result, loc)
-        escaped = {root(arg) for arg in args if arg[0] in ("v", "f", "i")}
-        stored = self._stored_by(number) if escaped else None
+        given: dict[Expr, list[int]] = {}
+        for index, arg in enumerate(args):
+            if arg[0] in ("v", "f", "i"):
+                given.setdefault(root(arg), []).append(index)
+        stored = {place: self._stored_by(number, given[place]) for place in given}
         for outcome, exit_ in ways:
             if outcome.stores:
                 self._forget_given(outcome, number, args)
-            for place in escaped:
-                if place[0] == "v" and stored != 0:  # a callee that stores nothing leaves it alone
-                    outcome.escape(place, stored)
+            for place, fields in stored.items():
+                if place[0] == "v" and fields != 0:  # a callee that stores nothing leaves it alone
+                    outcome.escape(place, fields)
             if exit_ is not None and exit_.stores:
                 self._transfer.apply_stores(exit_, outcome, args)
         return [outcome for outcome, _ in ways]
 
-    def _stored_by(self, number: int) -> int | None:
-        """The fields that a call may store to in what it is given; None for any."""
+    def _stored_by(self, number: int, arguments: list[int]) -> int | None:
+        """The fields that a call may store to in what some arguments point to; None for any."""
         effects = self._oracle.memory.effects
         targets = self._oracle.targets(self._function.key, number)
         if not targets or not all(effects.knows(target) for target in targets):
             return None
-        if any(effects.stores_whole(target) for target in targets):
+        if any(effects.stores_whole(target, index) for target in targets for index in arguments):
             return None
         return reduce(or_, (effects.of(target) for target in targets))
 

@@ -192,11 +192,13 @@ def test_pointers_that_are_handed_on(tmp_path: Path) -> None:
         """static void deep(int *p) { *p = 1; } static void deeper(int *p) { deep(p); }
         static void deepest(int *p) { deeper(p); }
         static int look(int *p) { return *p; } static int looks(int *p) { return look(p); }
-        void f(int *p) { deepest(p); looks(p); } void own(void) { int a; deepest(&a); }""",
+        void f(int *p) { deepest(p); looks(p); }
+        void both(int *p, int *q) { deepest(q); looks(p); }""",
     )
 
-    assert all(
-        found.effects.stores_whole(key_of(found, name))
-        for name in ("deep", "deeper", "deepest", "f", "own")
-    )
-    assert not found.effects.stores_whole(key_of(found, "looks"))
+    def is_stored(name: str, number: int = 0) -> bool:
+        return found.effects.stores_whole(key_of(found, name), number)
+
+    assert all(map(is_stored, ("deep", "deeper", "deepest", "f")))
+    assert not is_stored("looks")
+    assert (is_stored("both", 0), is_stored("both", 1)) == (False, True)
