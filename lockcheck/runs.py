@@ -47,10 +47,12 @@ def start(
     constants: Mapping[str, int],
     units: list[UnitFacts],
     once: bool,
+    to_look_up: bool = False,
 ) -> Started:
     """A run on the program that units make up, with what the last one of its kind has left.
 
     models: with the constants. once: whether nothing will be asked of it after the first report.
+    to_look_up: whether single answers are wanted, and no report.
     """
     runs = _kept_runs(config, rules, constants)
     last = None if runs is None else runs.load()
@@ -61,7 +63,7 @@ def start(
     run = RuleRun(watched, rules)
     kept = None if last is None else last.answers(run.analysis)
     if kept is not None:
-        watched.queries.take_in(kept)
+        watched.queries.take_in(kept, to_look_up)
     return Started(program, watched, run, runs)
 
 

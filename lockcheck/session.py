@@ -114,7 +114,9 @@ class _Early(Generic[T]):
         """
         constants = {k: v for unit in units for k, v in unit.constants.items()}
         models = self.models.with_constants(constants)
-        started = start(self._config, self._rules, models, constants, units, once=True)
+        started = start(
+            self._config, self._rules, models, constants, units, once=True, to_look_up=True
+        )
         run = started.run
         if started.watched is not None:
             started.watched.queries.forget_unclaimed()

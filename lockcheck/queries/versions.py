@@ -66,10 +66,13 @@ class Queries:
 
     def next_version(self) -> None:
         """The program has become another one: read all inputs again."""
+        self.spoil(self._read_again())
+
+    def _read_again(self) -> list[Node]:
+        """The inputs that are others in a new version."""
         self.now += 1
         self.reading = {}
-        changed = [node for inputs in self._inputs for node in inputs.read_again()]
-        self.spoil(changed)
+        return [node for inputs in self._inputs for node in inputs.read_again()]
 
     def spoil(self, changed: Iterable[Node]) -> None:
         """What rests on some nodes, however far, may be stale."""
@@ -150,10 +153,12 @@ class Queries:
         rests = [array("I", map(numbers.__getitem__, node.on)).tobytes() for node in order]
         return Kept(inputs, answers, rests)
 
-    def take_in(self, kept: Kept) -> None:
+    def take_in(self, kept: Kept, to_look_up: bool = False) -> None:
         """Know what another run knew; then read all inputs, and find out what has changed.
 
         Inputs have to be there already; queries may be made later, in the order of that run.
+        to_look_up: there will be no other version, and nobody asks what rests on what. Where
+            nothing has changed, that is not taken in.
         """
         if len(kept.inputs) != len(self._inputs):
             return  # of other queries
@@ -170,6 +175,9 @@ class Queries:
                 self._kept[number] = known
             else:
                 query.know(known)
+        changed = self._read_again()
+        if to_look_up and not changed:
+            return
         part = Part(self)
         nodes.extend(Node(part, None, None, 0) for _ in range(first + len(kept.rests) - len(nodes)))
         get = nodes.__getitem__
@@ -177,7 +185,7 @@ class Queries:
             node.on = dict.fromkeys(map(get, memoryview(packed).cast("I")))
             for used in node.on:
                 used.used_by[node] = None
-        self.next_version()
+        self.spoil(changed)
 
     def forget_unclaimed(self) -> None:
         """Queries that are made from now on are none of those whose answers were taken in."""
