@@ -23,34 +23,23 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
 from mutants_kinds import KINDS, Mutant, make
 from mutants_order import ORDER_KINDS, make_order
 from mutants_reach import Tree
 from mutants_report import Result, render, write
 
-from lockcheck import session, units, workspace
-from lockcheck.callgraph.program import Program
 from lockcheck.config import Config
 from lockcheck.errors import LockcheckError, Severity
-from lockcheck.facts.store import FactStore
 from lockcheck.findings.model import Finding, LedgerEntry, Report
 from lockcheck.source.tree import KernelTree, find_tree
+from lockcheck.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = ("arch/x86/kvm", "virt/kvm", "drivers/gpu/drm/i915/gvt")
 VERSIONS = ("6.1", "6.12")
 ALL_KINDS = (*KINDS, *ORDER_KINDS)
 PAGE = ROOT / "docs" / "mutants.md"
-
-
-class _ReadOnlyStore(FactStore):
-    """Facts of mutants do not take the place of those of the tree."""
-
-    def save(self, *_: Any, **__: Any) -> None:
-        return
 
 
 def main() -> int:
@@ -106,8 +95,10 @@ def _run(version: str, options: argparse.Namespace, results: dict[str, Result]) 
     tree = _kernel_tree(version)
     config = Config(tree=tree, paths=PATHS, jobs=1, cache=options.cache)
     _say(f"{version}: the unmutated tree")
-    base, program = _analyse_base(config)
-    source = Tree(tree.root, program, base.obligations)
+    workspace = Workspace(config)  # its reports equal those of runs of their own
+    base = workspace.report()
+    assert workspace.program is not None
+    source = Tree(tree.root, workspace.program, base.obligations)
     for kind in options.kind or ALL_KINDS:
         candidates = (make_order if kind in ORDER_KINDS else make)(source, kind, options.seed)
         _say(f"{version} {kind}: {len(candidates)} functions to choose from")
@@ -119,7 +110,7 @@ def _run(version: str, options: argparse.Namespace, results: dict[str, Result]) 
                 _say(f"  {mutant.file}:{mutant.line} {mutant.edit}; {mutant.chain}: "
                      f"{mutant.target.entry.requirement}")  # fmt: skip
                 continue
-            result = _judge(version, config, base, source, mutant)
+            result = _judge(version, workspace, base, source, mutant)
             done += not result.broken
             results[f"{version} {kind} {mutant.file} {mutant.function}"] = result
             word = "does not compile" if result.broken else "ok" if result.detected else "MISSED"
@@ -135,25 +126,9 @@ def _save(path: Path, results: dict[str, Result]) -> None:
     partial.replace(path)
 
 
-def _analyse_base(config: Config) -> tuple[Report, Program]:
-    """The report of the unmutated tree, and the program that it is about."""
-    kept: list[Program] = []
-
-    def keep(*arguments: Any) -> Program:
-        kept.append(Program(*arguments))
-        return kept[-1]
-
-    with patch.object(workspace, "Program", keep):
-        return session.analyse(config), kept[0]
-
-
-def _judge(version: str, config: Config, base: Report, tree: Tree, mutant: Mutant) -> Result:
+def _judge(version: str, workspace: Workspace, base: Report, tree: Tree, mutant: Mutant) -> Result:
     started = time.monotonic()
-    overlay = {mutant.file: mutant.apply(tree)}
-    with patch.object(units, "FactStore", _ReadOnlyStore):
-        report = session.analyse(
-            Config(tree=config.tree, paths=PATHS, jobs=1, cache=config.cache, overlay=overlay)
-        )
+    report = workspace.report({mutant.file: mutant.apply(tree)})
     seconds = time.monotonic() - started
     known = {finding.fingerprint for finding in base.findings}
     new = [finding for finding in report.findings if finding.fingerprint not in known]
