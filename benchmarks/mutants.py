@@ -25,7 +25,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mutants_kinds import KINDS, Mutant, make
-from mutants_order import ORDER_KINDS, make_order
+from mutants_order import ENABLED, ORDER_KINDS, make_order
 from mutants_reach import Tree
 from mutants_report import Result, render, write
 
@@ -93,7 +93,7 @@ def _kernel_tree(version: str) -> KernelTree:
 
 def _run(version: str, options: argparse.Namespace, results: dict[str, Result]) -> None:
     tree = _kernel_tree(version)
-    config = Config(tree=tree, paths=PATHS, jobs=1, cache=options.cache)
+    config = Config(tree=tree, paths=PATHS, jobs=1, cache=options.cache, enable=ENABLED)
     _say(f"{version}: the unmutated tree")
     workspace = Workspace(config)  # its reports equal those of runs of their own
     base = workspace.report()

@@ -33,8 +33,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from mutants import PAGE, PATHS, VERSIONS, _kernel_tree, _ReadOnlyStore, _say
-from mutants_order import ORDER_KINDS, make_order
+import msgspec
+from mutants import PAGE, PATHS, VERSIONS, _kernel_tree, _say
+from mutants_order import ENABLED, ORDER_KINDS, make_order
 from mutants_reach import Tree
 from mutants_report import replace_part
 from mutants_sites import (
@@ -52,7 +53,7 @@ from mutants_sites import (
     choose,
 )
 
-from lockcheck import session, units
+from lockcheck import session
 from lockcheck.config import Config
 from lockcheck.errors import LockcheckError, Severity
 from lockcheck.findings.model import Finding, Report, StepKind
@@ -139,7 +140,7 @@ def _run(version: str, options: argparse.Namespace, results: Results) -> None:
     if not groups:
         return
     tree = _kernel_tree(version)
-    config = Config(tree=tree, paths=paths, jobs=1, cache=options.cache)
+    config = Config(tree=tree, paths=paths, jobs=1, cache=options.cache, enable=ENABLED)
     _say(f"{version}: the unmutated tree")
     base, analysis = analyse_base(config)
     places = Places(tree.root, analysis)
@@ -192,11 +193,7 @@ def _judge(
     version: str, config: Config, base: Report, places: Places, batch: Sequence[Mutant]
 ) -> dict[str, Any]:
     started = time.monotonic()
-    with patch.object(units, "FactStore", _ReadOnlyStore):
-        report = session.analyse(
-            Config(tree=config.tree, paths=config.paths, jobs=1, cache=config.cache,
-                   overlay=places.overlay(batch))
-        )  # fmt: skip
+    report = session.analyse(msgspec.structs.replace(config, overlay=places.overlay(batch)))
     seconds = time.monotonic() - started
     known = {finding.fingerprint for finding in base.findings}
     new = [finding for finding in report.findings if finding.fingerprint not in known]

@@ -38,6 +38,7 @@ _LOCK_TYPES = frozenset(
 )
 _MAX_MAYBES = 3
 IRQ_UNSAFE = "irq-unsafe-lock"
+ENABLED = (IRQ_UNSAFE,)  # off by default, and wanted here
 # A call that turns interrupts off or on again, and the one that does not.
 _OFF = re.compile(r"\b(\w+lock)_(?:irqsave|irqrestore|irq|bh)\((.*?)(?:, flags)?\)(?=;)")
 

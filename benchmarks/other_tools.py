@@ -27,14 +27,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
-from mutants import PATHS, ROOT, VERSIONS, _kernel_tree, _ReadOnlyStore, _say
+import msgspec
+from mutants import PATHS, ROOT, VERSIONS, _kernel_tree, _say
 from mutants_atomic import KINDS, all_mutants, analyse_base, choose_apart
+from mutants_order import ENABLED
 from mutants_report import replace_part
 from mutants_sites import Mutant, Places, Sources
 
-from lockcheck import session, units
+from lockcheck import session
 from lockcheck.config import Config
 from lockcheck.source.commands import load_commands
 from lockcheck.source.tree import KernelTree
@@ -97,7 +98,7 @@ def main() -> int:
     if options.json is not None and options.json.exists():
         done = json.loads(options.json.read_text())
     tree = _kernel_tree(options.tree)
-    config = Config(tree=tree, paths=PATHS, jobs=1, cache=options.cache)
+    config = Config(tree=tree, paths=PATHS, jobs=1, cache=options.cache, enable=ENABLED)
     places = Sources(tree.root)
     if "mutants" not in done:
         done["mutants"] = _choose(tree, config, options)
@@ -117,12 +118,8 @@ def main() -> int:
         settings.append(Setting(root, chosen, tree.root, tree.build))
 
     def ours(setting: Setting) -> Iterator[Message]:
-        with patch.object(units, "FactStore", _ReadOnlyStore):
-            broken = setting.root.name == "broken"
-            report = session.analyse(
-                Config(tree=tree, paths=PATHS, jobs=1, cache=options.cache,
-                       overlay=overlay if broken else {})
-            )  # fmt: skip
+        broken = setting.root.name == "broken"
+        report = session.analyse(msgspec.structs.replace(config, overlay=overlay if broken else {}))
         for found in report.findings:
             if found.rule_id in OURS:
                 steps = (found.location, *(s.location for s in (*found.chain, *found.related)))
