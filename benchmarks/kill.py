@@ -125,15 +125,19 @@ def kill_runs(work: Path, setting: Setting, kills: int, chance: random.Random) -
         if setting.changed:
             setting.changed.write_bytes(contents[state])
         _clear(out)
-        status = _run(setting, cache, out).wait()
+        after = _run(setting, cache, out, errors=subprocess.PIPE)
+        said = after.communicate()[1].decode(errors="replace").strip()
+        status = after.returncode
         if status not in (0, 1):
-            failures.append(f"kill {killed}: the run after it ended with status {status}")
+            failures.append(f"kill {killed}: the run after it ended with status {status}: {said}")
         elif _result(out) != cold[state]:
             failures.append(f"kill {killed}: the run after it found something else")
     return Outcome(killed, over, failures)
 
 
-def _run(setting: Setting, cache: Path | None, out: Path) -> subprocess.Popen[bytes]:
+def _run(
+    setting: Setting, cache: Path | None, out: Path, *, errors: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
     words = [sys.executable, "-m", "lockcheck.cli", "check", *setting.arguments, "--jobs", "2"]
     words += ["--no-cache"] if cache is None else ["--cache", str(cache)]
     for name in OUTPUTS:
@@ -142,7 +146,8 @@ def _run(setting: Setting, cache: Path | None, out: Path) -> subprocess.Popen[by
         [*words, "--quiet"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=errors,
+        env={**os.environ, "LOCKCHECK_DEBUG": "1"},  # an error in it is told with its stack
         start_new_session=True,  # its workers are found by it
     )
 

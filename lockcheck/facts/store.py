@@ -46,7 +46,8 @@ _USE_SECONDS = 3600  # how exactly the last use is known; else every run would w
 _PATIENCE_SECONDS = 10
 _FOREIGN_DAYS = 30  # after that, a file of another schema is nobody's
 
-_TABLES = """
+_TABLES = (
+    """
 CREATE TABLE IF NOT EXISTS unit (
   id INTEGER PRIMARY KEY,
   key BLOB NOT NULL,
@@ -60,12 +61,14 @@ CREATE TABLE IF NOT EXISTS unit (
   inputs BLOB NOT NULL,
   facts BLOB NOT NULL,
   UNIQUE (key, state)
-);
+)""",
+    """
 CREATE TABLE IF NOT EXISTS asked (
   question BLOB PRIMARY KEY,
   keys BLOB NOT NULL,
   used INTEGER NOT NULL
-)"""
+)""",
+)
 
 
 class TreeUse(NamedTuple):
@@ -140,11 +143,16 @@ class FactStore:
             self._directory / _FILE, timeout=_PATIENCE_SECONDS, isolation_level=None
         )
         self._db = db
-        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'unit'").fetchone():
+        (tables,) = db.execute(
+            "SELECT count(*) FROM sqlite_master WHERE name IN ('unit', 'asked')"
+        ).fetchone()
+        if tables < 2:
             # Space of what is dropped can be given back only if this comes before any table.
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             _patiently(db, "PRAGMA journal_mode = WAL")
-            db.executescript(_TABLES)
+            with _transaction(db):  # all of them or none, whenever this process is killed
+                for table in _TABLES:
+                    db.execute(table)
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA journal_size_limit = 16777216")
         (page,) = db.execute("PRAGMA page_size").fetchone()
@@ -309,7 +317,7 @@ class FactStore:
     def remember(self, question: bytes, keys: Iterable[bytes]) -> None:
         """Keep the keys that were needed to answer a question."""
         keys = list(keys)
-        if self._db is None or keys == self.remembered(question):
+        if keys == self.remembered(question) or self._db is None:  # asking may end the store
             return
         try:
             with _transaction(self._db) as db:

@@ -295,6 +295,32 @@ def test_database_of_another_program_is_an_empty_cache(cache: Path, source: Path
     save(cache, [source])
 
 
+@pytest.mark.parametrize("table", ["unit", "asked"])
+def test_a_database_that_lacks_a_table_is_completed(cache: Path, source: Path, table: str) -> None:
+    save(cache, [source])
+    with sqlite3.connect(database(cache)) as db:
+        db.execute(f"DROP TABLE {table}")
+    db.close()
+
+    store = FactStore(cache)
+    store.remember(b"question", [KEY])
+    assert store.remembered(b"question") == [KEY]
+    store.close()
+    save(cache, [source])
+    assert load(cache) is not None
+
+
+def test_a_store_that_ends_while_it_is_asked_remembers_nothing(cache: Path) -> None:
+    store = FactStore(cache)
+    with sqlite3.connect(database(cache)) as db:
+        db.execute("DROP TABLE asked")
+    db.close()
+
+    store.remember(b"question", [KEY])
+    assert not store.works
+    store.close()
+
+
 def test_cache_that_cannot_be_made_is_an_empty_cache(tmp_path: Path, source: Path) -> None:
     (tmp_path / "file").write_text("")
     save(tmp_path / "file", [source])
