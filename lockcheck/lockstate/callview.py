@@ -12,7 +12,7 @@ import msgspec
 
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
-from lockcheck.lockstate.looked_at import LookedAt
+from lockcheck.lockstate.looked_at import LookedAt, Member
 from lockcheck.lockstate.needs import Need
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.state import State
@@ -59,7 +59,7 @@ class CallView:
     def _look(self) -> None:
         self._lifted: dict[Condition, Lifted] = {}
         self._renamed: dict[Need, Need] = {}
-        self._looked_at: frozenset[int] | None = None
+        self._looked_at: frozenset[Member] | None = None
         state = self._at.state
         self._apart = tuple(_known_apart(state))
         self.guard = self._noting(self._analysis.entry_guard, state)
@@ -97,10 +97,10 @@ class CallView:
     def forget(self, node: Node) -> None:
         """The states go, and this with them."""
 
-    def looked_at(self, find: LookedAt, key: str) -> frozenset[int]:
-        """The parameters of the function whose objects the branches before looked into."""
+    def looked_at(self, find: LookedAt, key: str) -> frozenset[Member]:
+        """What the branches before looked into by way of the function's parameters."""
         if self._looked_at is None:
-            self._looked_at = self._noting(lambda at: find.parameters(key, at), self._at)
+            self._looked_at = self._noting(lambda at: find.members(key, at), self._at)
         return self._looked_at
 
     def _noting(self, find: Callable[[K], V], key: K) -> V:
@@ -257,6 +257,6 @@ class Views:
             view = views[id(at)] = CallView(self._analysis, at, kept=True)
         return view.noted()
 
-    def looked_at(self, key: str, at: At) -> frozenset[int]:
-        """The parameters of a function whose objects the branches before a call looked into."""
+    def looked_at(self, key: str, at: At) -> frozenset[Member]:
+        """What the branches before a call looked into by way of a function's parameters."""
         return self.at(key, at).looked_at(self._looked_at, key)

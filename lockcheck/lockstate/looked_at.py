@@ -1,4 +1,4 @@
-"""Which of a function's parameters point to objects that conditions on the way looked into."""
+"""Which members of the objects that parameters point to conditions on the way looked into."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.solver import At
-from lockcheck.lockstate.terms import object_root, objects_read
+from lockcheck.lockstate.terms import object_root, places_read
 from lockcheck.queries import Query
 
-NONE: frozenset[int] = frozenset()
+ANY_MEMBER = ""
+Member = tuple[int, str]  # of the object that a parameter points to, by its outermost field
+
+NONE: frozenset[Member] = frozenset()
 
 
 class LookedAt:
@@ -18,10 +21,10 @@ class LookedAt:
 
     def __init__(self, analysis: Analysis) -> None:
         self._analysis = analysis
-        self._of_condition = Query(analysis.queries, self._parameters_in)
+        self._of_condition = Query(analysis.queries, self._members_in)
 
-    def parameters(self, function: str, at: At) -> frozenset[int]:
-        """Numbers of the parameters whose objects the branches before a place looked into."""
+    def members(self, function: str, at: At) -> frozenset[Member]:
+        """What the branches before a place looked into."""
         state = at.state
         found = NONE
         for term in (*state.past, *state.facts):
@@ -32,25 +35,40 @@ class LookedAt:
                 found |= known
         return found
 
-    def _parameters_in(self, condition: tuple[str, Expr]) -> frozenset[int]:
-        return frozenset(self._parameters_of(*condition))
+    def _members_in(self, condition: tuple[str, Expr]) -> frozenset[Member]:
+        return frozenset(self._members_of(*condition))
 
-    def _parameters_of(self, function: str, term: Expr) -> Iterator[int]:
-        for place in objects_read(term):
-            if place[0] == "p":
-                yield place[1]
-            elif place[0] == "c":
-                for at in self._analysis.states_at(function, place[1]):
+    def _members_of(self, function: str, term: Expr) -> Iterator[Member]:
+        for place in places_read(term):
+            root = object_root(place)
+            if root[0] == "p":
+                yield root[1], outermost(place)
+            elif root[0] == "c":
+                for at in self._analysis.states_at(function, root[1]):
                     for argument in at.terms[1:]:
                         given = object_root(argument)
                         if given[0] == "p":
-                            yield given[1]
+                            yield given[1], outermost(argument)
 
 
-def through_call(parameters: frozenset[int], at: At) -> frozenset[int]:
-    """A callee's parameters as those of its caller, where it passes them on."""
-    if not parameters:
+def outermost(place: Expr) -> str:
+    """The field, of the object that a place lies in, that the place is or lies in."""
+    name = ANY_MEMBER
+    while place[0] in ("f", "i", "co"):
+        name = place[2] if place[0] == "f" else ANY_MEMBER
+        place = place[1]
+    return name
+
+
+def through_call(members: frozenset[Member], at: At) -> frozenset[Member]:
+    """What was looked into by way of a callee's parameters, by way of its caller's own."""
+    if not members:
         return NONE
     arguments = at.terms[1:]
-    passed = [object_root(arguments[number]) for number in parameters if number < len(arguments)]
-    return frozenset(place[1] for place in passed if place[0] == "p")
+    found: set[Member] = set()
+    for number, name in members:
+        if number < len(arguments):
+            place = object_root(arguments[number])
+            if place[0] == "p":
+                found.add((place[1], outermost(arguments[number]) or name))
+    return frozenset(found)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 
 from lockcheck.callgraph.program import CallSite, Reach
-from lockcheck.facts.ir import Expr
+from lockcheck.facts.ir import UNKNOWN, Expr
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.callview import CallView, Views, is_pointer, parameter_object
 from lockcheck.lockstate.context_tests import ContextTests
@@ -40,6 +40,7 @@ from lockcheck.lockstate.needs import Need, at_entry, could_meet
 from lockcheck.lockstate.seen import Seen
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.summary import Condition
+from lockcheck.lockstate.terms import is_entry_term
 from lockcheck.lockstate.verdicts import (
     Asserted,
     Context,
@@ -110,7 +111,7 @@ class Checker:
             view.offered,
             view.opaque,
             self.part(function),
-            self._looked_at.parameters(function, at),
+            self._looked_at.members(function, at),
             ALTERNATIVE if unknown else "",
             alternatives=known,
             counted=counted,
@@ -174,17 +175,24 @@ class Checker:
     def _is_construction(self, context: Context, site: CallSite, at: At) -> bool:
         """Whether a call sets up an object that nobody else knows, under conditions on it.
 
-        What the set-up has stored into the object so far is not followed, so neither is whether
-        the conditions can hold; see fixtures/lock-assertion/good_new_object_conditions.c.
+        Where what the set-up has stored into the object so far is not followed, neither is whether
+        the conditions can hold; see fixtures/lock-assertion/good_new_object_conditions.c. A value
+        that it was given, and stored there, may be any; see bad_new_object_flags.c.
         """
         if self._trusting:
             return False
-        return any(
-            term in at.state.zeroed
-            or (term[0] == "c" and self._analysis.is_unshared(site.caller, at.state, term))
-            for number, term in enumerate(at.terms[1:])
-            if number in context.looked_at
-        )
+        state, arguments = at.state, at.terms[1:]
+        for number, name in context.looked_at:
+            if number >= len(arguments):
+                continue
+            term = arguments[number]
+            is_new = term in state.zeroed or (
+                term[0] == "c" and self._analysis.is_unshared(site.caller, state, term)
+            )
+            value = state.stores.get(("f", term, name), UNKNOWN)
+            if is_new and (value[0] == "k" or not is_entry_term(value)):
+                return True
+        return False
 
     def _unsettled(self, context: Context, edge: Edge) -> Edge:
         """What a function says of whose lock states some were cut, or taken for others.

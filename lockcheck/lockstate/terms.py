@@ -147,28 +147,27 @@ def object_root(term: Expr) -> Expr:
     return term
 
 
-def objects_read(term: Expr) -> Iterator[Expr]:
-    """The objects that a value is read from, as parameters or calls that return pointers to them.
+def places_read(term: Expr) -> Iterator[Expr]:
+    """The places that a value is read from, in objects of parameters or of what calls return.
 
     Not those that only lead there: `a->b->c` is read from what `a->b` points to, not from `*a`.
     A call stands for itself as well: its result may be read from what its arguments point to.
     """
     head = term[0]
     if head == "l":
-        place = object_root(term[1])
-        if place[0] in ("p", "c"):
-            yield place
+        if object_root(term[1])[0] in ("p", "c"):
+            yield term[1]
     elif head == "c":
         yield term
     elif head in ("ap", "o", "o1"):
         for part in term[2:]:
             if part[0] == "p" or part[0] in ("f", "i", "co"):
-                yield object_root(part)
+                yield part
             else:
-                yield from objects_read(part)
+                yield from places_read(part)
     elif head == "ite":
         for part in term[1:]:
-            yield from objects_read(part)
+            yield from places_read(part)
 
 
 def is_small(term: Expr) -> bool:

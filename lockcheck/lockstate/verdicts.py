@@ -19,7 +19,7 @@ class Context(msgspec.Struct, frozen=True):
     datum: the parameter whose object is touched, None when it is no parameter's.
     offered: (lock, mode) held by pointers whose class callers know: `write_lock(l)`.
     opaque: whether the requirement also hangs on conditions that callers cannot be asked about.
-    looked_at: parameters whose objects conditions on the way look into.
+    looked_at: (parameter, field) of the objects that conditions on the way look into; see LookedAt.
     alternatives: those of the guard that say that nothing else than a lock meets the requirement.
     maybes: how many functions on the way make the call that leads there on some of their ways only.
     doubt: why the chain may not be possible, where something that is not followed decides that.
@@ -34,7 +34,7 @@ class Context(msgspec.Struct, frozen=True):
     offered: tuple[tuple[Expr, str], ...]
     opaque: bool
     part: str = ""
-    looked_at: frozenset[int] = frozenset()
+    looked_at: frozenset[tuple[int, str]] = frozenset()
     doubt: str = ""
     maybes: int = 0
     alternatives: tuple[Condition, ...] = ()
