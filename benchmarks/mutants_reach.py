@@ -16,6 +16,7 @@ from lockcheck.findings.model import LedgerEntry, Outcome
 
 _MAX_DEPTH = 6
 _MAX_TARGETS = 8
+_ABSENT = re.compile(r" not held|^not: |^must not |^no ")  # held for a shorter time, it is met
 _SECTIONS = {"an RCU read section": RCU, "any RCU read section": RCU}
 
 
@@ -93,7 +94,7 @@ class Tree:
         return found
 
     def _needs(self, entry: LedgerEntry, use: LockUse) -> bool:
-        if entry.outcome is not Outcome.PROVED or " not held" in entry.requirement:
+        if entry.outcome is not Outcome.PROVED or _ABSENT.search(entry.requirement):
             return False
         if use.member not in members(entry):
             return False
