@@ -247,6 +247,11 @@ class Evidencer:
     def spell(self, function: str, term: tuple[object, ...]) -> str:
         return spell(term, self._program.functions[function].params)
 
+    def lock(self, function: str, term: tuple[object, ...]) -> str:
+        """A lock as C spells it, "a lock" where no expression of the function names it."""
+        text = self.spell(function, term)
+        return "a lock" if text == "…" else text
+
 
 def spell_slot(slot: str) -> str:
     """A slot in words: `struct x.field`, `the variable y`."""

@@ -100,7 +100,7 @@ def _chain(place: Place, words: Evidencer) -> Iterator[Step]:
     held = place.atomic.held
     if held is not None:
         lock = place.atomic.lock
-        what = f"{words.spell(place.function, lock)} is taken" if lock else _begins(place.atomic)
+        what = f"{words.lock(place.function, lock)} is taken" if lock else _begins(place.atomic)
         yield Step(
             StepKind.ACQUIRE, words.location(place.function, held.loc), f"{what} here", depth
         )
@@ -145,7 +145,7 @@ def _context(function: str, atomic: Atomic, words: Evidencer) -> str:
         return f"and {atomic.entry}"
     where = words.place(function, atomic.held.loc)
     if atomic.lock is not None:
-        return f"while {words.spell(function, atomic.lock)} is held (taken at {where})"
+        return f"while {words.lock(function, atomic.lock)} is held (taken at {where})"
     if atomic.section.endswith(" off"):
         return f"with {atomic.section} (since {where})"
     return f"in a section of {atomic.section} (entered at {where})"
