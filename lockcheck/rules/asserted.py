@@ -16,10 +16,20 @@ from lockcheck.rules.evidence import Evidencer, absence_text, name_of, proof_tex
 from lockcheck.rules.guarded import RuleResult
 from lockcheck.rules.model import Assertions, Rule
 
+_Fault = tuple[str, str, bool]  # function at fault, lock, whether the lock must not be held
+_Call = tuple[str, int]  # the function, and the place in it
+
 
 class _Draft(NamedTuple):
-    """One function at fault for one lock gives one finding, whatever it breaks."""
+    """One function at fault for one lock gives one finding, whatever it breaks.
 
+    broken: what is broken, and by which chain. failing: the calls on it that could be at fault as
+        well, with their numbers on the chain: another caller of the same function has the lock.
+    """
+
+    instance: Instance
+    broken: Violation | None
+    failing: dict[_Call, int]
     rank: tuple[int, int, int]
     location: Location
     message: str
@@ -43,7 +53,7 @@ class _Check:
         self._words = Evidencer(analysis.program)
 
     def run(self, origins: frozenset[str]) -> RuleResult:
-        drafts: dict[tuple[str, str, bool], list[_Draft]] = {}
+        drafts: dict[_Fault, list[_Draft]] = {}
         ledger: list[LedgerEntry] = []
         for instance in self._assertions.instances():
             if instance.promise.origin not in origins:
@@ -51,6 +61,8 @@ class _Check:
             ledger.append(self._entry(instance))
             for key, draft in self._drafts(instance):
                 drafts.setdefault(key, []).append(draft)
+        while (fault := _common_fault(drafts)) is not None:
+            self._merge(drafts, *fault)
         return RuleResult(self._findings(drafts), [], ledger)
 
     # -- ledger --------------------------------------------------------------------------------
@@ -111,17 +123,30 @@ class _Check:
 
     # -- findings ------------------------------------------------------------------------------
 
-    def _drafts(self, instance: Instance) -> list[tuple[tuple[str, str, bool], _Draft]]:
+    def _merge(self, drafts: dict[_Fault, list[_Draft]], call: _Call, lock: str) -> None:
+        """Put one call at fault for all that it could be at fault for."""
+        keys = [key for key, found in drafts.items() if key[1] == lock and call in _shared(found)]
+        merged = [
+            self._draft(draft.instance, draft.broken, draft.failing[call])
+            for key in keys
+            for draft in drafts.pop(key)
+        ]
+        for key, draft in merged:
+            drafts.setdefault(key, []).append(draft._replace(failing={}))
+
+    def _drafts(self, instance: Instance) -> list[tuple[_Fault, _Draft]]:
         if instance.broken:
             return [self._draft(instance, None)]
         return [self._draft(instance, violation) for violation in instance.violations]
 
     def _draft(
-        self, instance: Instance, violation: Violation | None
-    ) -> tuple[tuple[str, str, bool], _Draft]:
+        self, instance: Instance, violation: Violation | None, culprit: int | None = None
+    ) -> tuple[_Fault, _Draft]:
+        """A finding, and who is at fault; `culprit`: see Evidencer, which decides if it is None."""
         words, promise = self._words, instance.promise
         edges = () if violation is None else violation.path
-        culprit = None if violation is None else words.culprit(violation)
+        if culprit is None and violation is not None:
+            culprit = words.culprit(violation)
         evidence = instance.evidence if violation is None else violation.evidence
         if culprit is None and instance.function != promise.function and edges:
             culprit = next(i for i, e in enumerate(edges) if e.caller == instance.function)
@@ -153,6 +178,9 @@ class _Check:
         )
         lock = first.lock_class or first.text
         draft = _Draft(
+            instance=instance,
+            broken=violation,
+            failing={} if violation is None or absent else words.failing(violation),
             rank=(len(edges), loc, self._program.functions[promise.function].absolute(promise.loc)),
             location=words.location(function, loc),
             message=message,
@@ -162,7 +190,7 @@ class _Check:
         )
         return (function, lock, absent), draft
 
-    def _findings(self, drafts: dict[tuple[str, str, bool], list[_Draft]]) -> list[Finding]:
+    def _findings(self, drafts: dict[_Fault, list[_Draft]]) -> list[Finding]:
         info = self._rule.info
         ordinals: Counter[tuple[str, str]] = Counter()
         findings: list[Finding] = []
@@ -190,3 +218,25 @@ class _Check:
                 )
             )
         return findings
+
+
+def _shared(drafts: list[_Draft]) -> set[_Call]:
+    """The calls that could be at fault for each of some drafts."""
+    return set.intersection(*(set(draft.failing) for draft in drafts))
+
+
+def _common_fault(drafts: dict[_Fault, list[_Draft]]) -> tuple[_Call, str] | None:
+    """The call, and lock, that could be at fault for what most functions seem to be at fault for.
+
+    A section that is left too early breaks all that is called in it, and each of that may have
+    other callers that are in one. Of several such calls the one that is nearest to the entry; see
+    fixtures/lock-assertion/bad_one_cause.c.
+    """
+    functions: Counter[tuple[_Call, str]] = Counter()
+    heights: Counter[tuple[_Call, str]] = Counter()
+    for (_, lock, _), found in drafts.items():
+        for call in _shared(found):
+            functions[call, lock] += 1
+            heights[call, lock] += max(draft.failing[call] for draft in found)
+    best = max(functions, key=lambda one: (functions[one], heights[one], one), default=None)
+    return best if best is not None and functions[best] > 1 else None

@@ -173,6 +173,16 @@ class Evidencer:
                 break
         return found
 
+    def failing(self, violation: Violation) -> dict[tuple[str, int], int]:
+        """The calls of the path of which another caller meets the requirement, by (caller, place).
+
+        None where somebody dropped the lock or took it in the wrong mode: there it is clear.
+        """
+        path = violation.path
+        if path and path[-1].verdict is Verdict.BROKEN:
+            return {}
+        return {(path[i].caller, path[i].loc): i for i, met in enumerate(violation.siblings) if met}
+
     def why(
         self,
         function: str,
