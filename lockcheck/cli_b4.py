@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import click
 from lockcheck.cli_options import (
     PathType,
     checking_options,
+    enabled,
     make_config,
     print_text,
     run_options,
@@ -35,7 +37,7 @@ _TOOL = "lockcheck"
     epilog="""\b
 Examples:
   lockcheck b4 --print-config --build ../linux-build
-      the lines for .b4-config, with the stamp of this lockcheck
+      the lines for .git/config, with the stamp of this lockcheck
   lockcheck b4 --build ../linux-build < 0001-mm-take-the-lock.patch
       what b4 will see: a line for each finding that the patch brings
   lockcheck b4 --json --build ../linux-build < 0001-mm-take-the-lock.patch
@@ -52,6 +54,11 @@ Everything is told on standard output, errors too: b4 takes each line of standar
 error for a failure of its own. Lines with ERROR: are failures to b4, others are
 warnings. b4 keeps answers under the command line for up to 30 days: --stamp
 makes it another one when lockcheck, its rules or its models change.
+
+\b
+The lines belong into .git/config (or ~/.gitconfig): from a .b4-config b4 takes
+prep-perpatch-check-cmd only. Where a command is named, b4 runs checkpatch no
+more: name that, too, in a line of its own.
 
 \b
 Exit status: 0 for nothing new, 1 for findings, 2 when the mail could not be
@@ -71,7 +78,7 @@ checked, 3 when something could not be analysed."""
 @click.option(
     "--stamp", metavar="STAMP", help="The lockcheck that is meant; another one says so in a line."
 )
-@click.option("--print-config", is_flag=True, help="Print the lines for .b4-config, and end.")
+@click.option("--print-config", is_flag=True, help="Print the lines for .git/config, and end.")
 @click.pass_context
 def b4(
     ctx: click.Context,
@@ -91,7 +98,15 @@ def b4(
     from lockcheck.stamp import stamp as current
 
     if print_config:
-        print_text(_config_lines(current(), tree, build, paths))
+        options: list[tuple[str, object]] = [
+            ("--stamp", current()),
+            ("--tree", tree),
+            ("--build", build),
+        ]
+        options += [("--rules", rules) for rules in extra_rules]
+        options += [("--enable", rule) for rule in enabled(ctx)]
+        options += [("--suppressions", suppressions), ("--jobs", jobs), ("--cache", cache)]
+        print_text(_config_lines(options, [*(["--no-cache"] if no_cache else []), *paths]))
         return
     try:
         import msgspec
@@ -120,7 +135,7 @@ def b4(
             (
                 "warn",
                 f"WARNING: --stamp {stamp} is not this lockcheck: b4 may show old answers; write "
-                f"--stamp {current()} into .b4-config",
+                f"--stamp {current()} into the configuration",
             )
         )
     _answer(as_json, lines, _summary(verdict))
@@ -171,16 +186,24 @@ def _answer(as_json: bool, lines: list[tuple[str, str]], summary: str) -> None:
     print_text(json.dumps([answer]) + "\n")
 
 
-def _config_lines(stamp: str, tree: Path | None, build: Path | None, paths: tuple[str, ...]) -> str:
-    words = [_TOOL, "b4", "--stamp", stamp]
-    for option, value in (("--tree", tree), ("--build", build)):
-        if value is not None:
-            words += [option, str(value)]
-    plain = shlex.join([*words, *paths])
-    review = shlex.join([*words[:2], "--json", *words[2:], *paths])
+def _config_lines(options: Sequence[tuple[str, object]], rest: Sequence[str]) -> str:
+    """The lines for git's configuration: the command with these options, and the other words."""
+    words = [word for name, value in options if value is not None for word in (name, str(value))]
+    plain = shlex.join([_TOOL, "b4", *words, *rest])
+    review = shlex.join([_TOOL, "b4", "--json", *words, *rest])
     return (
+        "# For .git/config: of these b4 takes only the first from a .b4-config, too.\n"
         "[b4]\n"
-        f"  prep-perpatch-check-cmd = {plain}\n"
-        f"  am-perpatch-check-cmd = {plain}\n"
-        f"  review-perpatch-check-cmd = {review}\n"
+        f"  prep-perpatch-check-cmd = {_git_value(plain)}\n"
+        f"  am-perpatch-check-cmd = {_git_value(plain)}\n"
+        f"  review-perpatch-check-cmd = {_git_value(review)}\n"
     )
+
+
+def _git_value(text: str) -> str:
+    """A text as the value of a git configuration, which has comments and escapes."""
+    if not any(character in text for character in '#;"\\\n'):
+        return text
+    for character, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n")):
+        text = text.replace(character, escaped)
+    return f'"{text}"'

@@ -3,66 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
+import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from mail_branch import Branch
 
 from lockcheck.stamp import stamp
 
-FIXTURES = Path(__file__).parents[2] / "fixtures"
 HOOK = Path(__file__).parents[2] / "docs" / "ci" / "sendemail-validate"
-GOOD = ("read_lock(&kvm->mmu_lock);\n\tif (gfn_is", "write_lock(&kvm->mmu_lock);\n\tif (gfn_is")
-
-
-class Branch:
-    """A git tree whose last two commits are a bad patch and a harmless one."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.root = folder, folder / "linux"
-        self.root.mkdir()
-        for name in (".config", "Kbuild", "Kconfig", "Makefile", "compile_commands.json"):
-            shutil.copy(FIXTURES / name, self.root)
-        for name in ("demo", "include"):
-            shutil.copytree(FIXTURES / name, self.root / name)
-        self.git("init", "-q", "-b", "main")
-        unit = self.root / "demo" / "kvmgt.c"
-        bad = unit.read_text()
-        unit.write_text(bad.replace(*GOOD).replace("read_unlock", "write_unlock"))
-        self.commit("base")
-        unit.write_text(bad)
-        self.commit("hold it for read only")
-        (self.root / "demo" / "x86.c").open("a").write("/* harmless */\n")
-        self.commit("a comment")
-        self.git("format-patch", "-q", "--cover-letter", "-o", str(folder / "out"), "-2")
-        self.cover, self.bad, self.good = sorted((folder / "out").iterdir())
-
-    def commit(self, subject: str) -> None:
-        self.git("add", "-A")
-        self.git("commit", "-q", "-m", subject)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        who = {
-            f"GIT_{w}_{k}": "a@example.org"
-            for w in ("AUTHOR", "COMMITTER")
-            for k in ("NAME", "EMAIL")
-        }
-        bin_directory = Path(sys.executable).parent
-        cache = {"XDG_CACHE_HOME": str(self.folder / "cache"), "HOME": str(self.folder)}
-        return {**os.environ, **who, **cache, "PATH": f"{bin_directory}:{os.environ['PATH']}"}
-
-    def git(self, *words: str) -> None:
-        subprocess.run(["git", *words], cwd=self.root, env=self.environment, check=True)
-
-    def check(self, mail: bytes, *options: str) -> subprocess.CompletedProcess[bytes]:
-        words = [sys.executable, "-m", "lockcheck.cli", "b4", *options]
-        return subprocess.run(
-            words, cwd=self.root, env=self.environment, input=mail, capture_output=True, check=False
-        )
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +49,19 @@ def test_another_stamp_is_told(branch: Branch) -> None:
     assert line.startswith("WARNING: --stamp 0.0.1-0000000000") and stamp() in line
 
 
-def test_the_lines_for_the_configuration(branch: Branch) -> None:
-    shown = branch.check(b"", "--print-config", "--build", "../my build").stdout.decode()
-    assert (
-        f"prep-perpatch-check-cmd = lockcheck b4 --stamp {stamp()} --build '../my build'" in shown
-    )
+def test_the_lines_for_the_configuration(branch: Branch, tmp_path: Path) -> None:
+    """As git reads them, and splits them as b4 does, whatever is in a name."""
+    odd = r"""../my #1; "build"\'s"""
+    options = ("--build", odd, "--rules", "my.yaml", "--enable", "irq-unsafe-lock", "demo")
+    file = tmp_path / "config"
+    file.write_bytes(branch.check(b"", "--print-config", *options).stdout)
+    for key, first in (("prep", []), ("am", []), ("review", ["--json"])):
+        key = f"b4.{key}-perpatch-check-cmd"
+        value = subprocess.run(
+            ["git", "config", "-f", file, key], capture_output=True, text=True, check=True
+        ).stdout.removesuffix("\n")
+        words = shlex.split(value)
+        assert words == ["lockcheck", "b4", *first, "--stamp", stamp(), *options]
 
 
 def test_the_hook_stops_what_is_bad(branch: Branch) -> None:
