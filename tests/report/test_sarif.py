@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,24 @@ def test_sarif_tools_reads_it(report: Report, tmp_path: Path) -> None:
     files = loader.load_sarif_file(str(path))
     assert files.get_result_count() == 2
     assert [record["Severity"] for record in files.get_records()] == ["error", "warning"]
+
+
+def test_sarif_tools_tells_two_runs_apart(report: Report, tmp_path: Path) -> None:
+    """`sarif diff`, the program: what the second run brings, and what it has no more."""
+    pytest.importorskip("sarif.loader")
+    for name, findings in (("old", report.findings[1:]), ("new", report.findings[:1])):
+        (tmp_path / f"{name}.sarif").write_text(sarif.render(replace(report, findings=findings)))
+    done = subprocess.run(
+        [sys.executable, "-m", "sarif", "diff", "-o", "diff.json", "old.sarif", "new.sarif"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads((tmp_path / "diff.json").read_text())
+    counts = {level: (told[level]["+"], told[level]["-"]) for level in ("error", "warning")}
+    assert counts == {"error": (1, 0), "warning": (0, 1)}
 
 
 @pytest.mark.parametrize(
