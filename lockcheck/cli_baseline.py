@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -51,9 +53,10 @@ def read_baseline(path: Path) -> Baseline:
     from lockcheck.report.sarif_read import read_run
 
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise OSError(None, "the file is too large")
-        text = path.read_bytes()
+        with path.open("rb") as stream:
+            text = stream.read(_MAX_BYTES + 1)
+        if len(text) > _MAX_BYTES:  # a device has no end
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     except OSError as error:
         raise LockcheckError(
             f"cannot read the baseline: {error.strerror or error}",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lockcheck.findings.series import SeriesReport
     from lockcheck.series.patches import Series
 
+_FORMATS = ("text", "sarif")  # those of `check` that are about one state are not for a series
 _LAST = re.compile(r"-(\d+)$")
 
 
@@ -120,7 +121,7 @@ def series(
     pairs = output_pairs(formats, outputs, quiet=quiet)
     from lockcheck.report.output import check_pairs, check_writable
 
-    check_pairs(pairs)
+    check_pairs(pairs, formats=_FORMATS)
     for _, path in pairs:
         check_writable(path)
 

@@ -8,8 +8,9 @@ written in either case.
 
 from __future__ import annotations
 
-import email
+import email.errors
 import email.header
+import email.parser
 import email.policy
 import os
 import re
@@ -85,7 +86,7 @@ def check_message(config: Config, text: bytes, progress: Progress) -> MessageVer
 
 def _is_cover(text: bytes) -> bool:
     """Whether a mail is a cover letter: its subject says `[PATCH 0/3]`."""
-    mail = email.message_from_bytes(text, policy=email.policy.compat32)
+    mail = email.parser.BytesHeaderParser(policy=email.policy.compat32).parsebytes(text)
     try:
         words = email.header.decode_header(str(mail.get("Subject", "")))
         subject = str(email.header.make_header(words))

@@ -127,7 +127,7 @@ def build_from_yaml(build: Callable[[Callable[[str, str], Node]], T]) -> T:
 def _load_quickly(text: str, file: str) -> Node:
     try:
         value = YAML(typ="safe").load(text)
-    except YAMLError as error:
+    except (YAMLError, RecursionError) as error:
         raise LockcheckError("not valid YAML", file=file) from error
     if not isinstance(value, dict):
         raise LockcheckError("the file must be a mapping of keys to values", file=file)
@@ -146,6 +146,8 @@ def load_yaml(text: str, file: str) -> Node:
         ) from error
     except YAMLError as error:
         raise LockcheckError(f"not valid YAML: {error}", file=file) from error
+    except RecursionError as error:
+        raise LockcheckError("its YAML nests too deeply", file=file) from error
     if not isinstance(value, dict):
         raise LockcheckError("the file must be a mapping of keys to values", file=file, line=1)
     return Node(value, file, 1, "the file")

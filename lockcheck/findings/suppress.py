@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import errno
+import os
 import tomllib
 from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -27,6 +29,7 @@ from lockcheck.findings.model import Finding, Suppression
 _REQUIRED = ("rule", "function", "reason")
 _OPTIONAL = ("file", "expires")
 _KEYS = (*_REQUIRED, *_OPTIONAL)
+_MAX_BYTES = 16 << 20  # nobody gives a reason for so much
 
 _EXAMPLE = (
     '[[suppress]] with rule = "...", function = "...", reason = "..." '
@@ -70,7 +73,11 @@ def load_suppressions(
     """
     name = str(path) if name is None else name
     try:
-        text = path.read_bytes().decode("utf-8")
+        with path.open("rb") as stream:
+            content = stream.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        text = content.decode("utf-8")
     except OSError as error:
         raise LockcheckError(
             f"cannot read the suppressions: {error.strerror or error}",
@@ -96,6 +103,10 @@ def parse_suppressions(
         message, line = toml_lines.error_position(str(error), text)
         raise LockcheckError(
             f"not TOML: {message}", file=name, line=line, remedy=f"entries look like {_EXAMPLE}"
+        ) from error
+    except RecursionError as error:
+        raise LockcheckError(
+            "its TOML nests too deeply", file=name, remedy=f"entries look like {_EXAMPLE}"
         ) from error
     lines = toml_lines.locate(text)
     for key in document:

@@ -7,7 +7,7 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -63,7 +63,7 @@ def write_outputs(
 
 
 def check_pairs(
-    pairs: Sequence[tuple[str, Path | None]], *, formats: Mapping[str, Renderer] = FORMATS
+    pairs: Sequence[tuple[str, Path | None]], *, formats: Collection[str] = FORMATS
 ) -> None:
     """Raise LockcheckError when a format is unknown, or when two outputs have the same path."""
     seen: set[Path] = set()

@@ -175,6 +175,8 @@ def read_run(text: str | bytes, *, file: str | None = None) -> EarlierRun:
                 findings.extend(_run_findings(run, file))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _unreadable(str(error), file) from error
+    except RecursionError as error:
+        raise _unreadable("it nests too deeply", file) from error
     if not ours:
         raise _unreadable(f"no run of {TOOL_NAME} in it", file)
     return EarlierRun(tuple(findings), complete)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,6 +44,7 @@ GUARDED_DATA, WALK, HOOK, ASSERTION, ANNOTATED = (
     "annotated-data",
 )
 DECLARED_ORDER = "lock-order"
+_MAX_BYTES = 16 << 20  # of a rule file
 _ORDER_KINDS = ("self-deadlock", "grace-period-in-reader", "lock-inversion", "irq-unsafe-lock")
 HOOK_MUST_NOT = "hook-must-not"
 SLEEP_IN_ATOMIC, BALANCE, RELEASED = "sleep-in-atomic", "balanced-locks", "released-locks"
@@ -118,7 +120,10 @@ def _rule_files(extra: Sequence[str]) -> list[Path]:
 def _parse_file(path: Path) -> Rule:
     """A rule of the user's. Every mistake in it comes with a remedy."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as stream:
+            content = stream.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     except OSError as error:
         raise LockcheckError(
             f"the rule file cannot be read: {error.strerror or error}",

@@ -29,12 +29,15 @@ STDIN = "-"
 # `From 0123…cdef Mon Sep 17 00:00:00 2001`, with anything for the name, as git wants it.
 _FROM_LINE = re.compile(rb"^From .*\d\d:\d\d(?::\d\d)? .*\d{4}[^\n]*\n", re.M)
 _TAG = re.compile(r"\s*\[([^\]]*)\]")
-_NUMBERS = re.compile(r"(?:^|\D)(\d+)/(\d+)(?:\D|$)")
-_VERSION = re.compile(r"(?:\b|PATCH)v(\d+)\b", re.I)
+# No series has more than some thousand patches: what is longer is a word.
+_NUMBERS = re.compile(r"(?:^|\D)(\d{1,4})/(\d{1,4})(?:\D|$)")
+_VERSION = re.compile(r"(?:\b|PATCH)v(\d{1,4})\b", re.I)
 _REPLY = re.compile(r"\s*(?:re|aw|fwd?)\s*:", re.I)
 _IN_BODY = re.compile(r"\s*From:\s*(.+)\n")
 _STAT = re.compile(
-    rb"^ (\d+) files? changed(?:, (\d+) insertions?\(\+\))?(?:, (\d+) deletions?\(-\))?", re.M
+    rb"^ (\d{1,9}) files? changed(?:, (\d{1,9}) insertions?\(\+\))?"
+    rb"(?:, (\d{1,9}) deletions?\(-\))?",
+    re.M,
 )
 _SUFFIXES = (".patch", ".diff", ".mbox", ".mbx", ".eml", ".mail", ".gz", ".txt")
 _UNWRITTEN = "*** SUBJECT HERE ***"  # of a cover letter that nobody has edited

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from lockcheck.errors import LockcheckError
 from lockcheck.source import kbuild
 
 DATABASE = "compile_commands.json"
+_MAX_BYTES = 1 << 30  # that of a whole kernel is a tenth of it
 _BYTE_OFFSET = re.compile(r"\(byte (\d+)\)")
 
 
@@ -28,7 +31,10 @@ def read_database(database: Path) -> list[Entry]:
     """Return the entries of a compile database. Raises LockcheckError when it cannot be read."""
     remedy = "make it anew with scripts/clang-tools/gen_compile_commands.py, or remove it"
     try:
-        content = database.read_bytes()
+        with database.open("rb") as stream:
+            content = stream.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     except OSError as error:
         raise LockcheckError(
             f"cannot read the compile database: {error.strerror}", file=str(database), remedy=remedy

@@ -87,6 +87,10 @@ BAD = {
     "bad header": b"Subject: =?none?q?x?=\n\nwords\n",
     "bad hunk": b"Subject: x\n\n--- a/demo/x86.c\n+++ b/demo/x86.c\n@@ -x +y @@\n-a\n+b\n",
     "not UTF-8": b"Subject: \xff\xfe\n\n\xff\n",
+    "numbers": b"Subject: [PATCH v" + b"9" * 5000 + b" 1/" + b"9" * 5000 + b"] x\n\nwords\n",
+    "messages in messages": b"Subject: x\nContent-Type: message/rfc822\n\n" * 2000,
+    "git's own files": b"Subject: x\n\n--- /dev/null\n+++ b/.git/hooks/x\n@@ -0,0 +1 @@\n+x\n",
+    "too large": b"Subject: x\n\n" + b"\n" * (32 << 20),
 }
 
 

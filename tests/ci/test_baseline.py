@@ -131,6 +131,9 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "empty": (lambda base: written(base, b""), "cannot read this as SARIF"),
     "truncated": (lambda base: written(base, base.read_bytes()[:-500]), "truncated"),
     "no JSON": (lambda base: written(base, b"warning: x\n"), "malformed"),
+    "nests": (lambda base: written(base, b'{"version":"2.1.0","runs":' + b"[" * 99999), "deeply"),
+    "dangling": (lambda base: linked(base, "none"), "No such file"),
+    "a loop": (lambda base: linked(base, "link.sarif"), "Too many levels"),
     "no UTF-8": (lambda base: written(base, b'{"version": "\xff"}'), "cannot read this as SARIF"),
     "a list": (lambda base: written(base, b"[]"), "Expected `object`"),
     "other version": (
@@ -148,6 +151,19 @@ def written(base: Path, content: bytes) -> Path:
     path = base.parent / "bad.sarif"
     path.write_bytes(content)
     return path
+
+
+def linked(base: Path, target: str) -> Path:
+    path = base.parent / "link.sarif"
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+    return path
+
+
+def test_a_baseline_without_end(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lockcheck.cli_baseline._MAX_BYTES", 1 << 20)
+    result = run("check", "--baseline", "/dev/zero", "demo")
+    assert result.exit_code == 2 and "File too large" in result.output
 
 
 @pytest.mark.parametrize("case", BAD_FILES)

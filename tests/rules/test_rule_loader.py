@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -424,3 +425,15 @@ def test_mistakes_in_declared_orders(before: str, after: str, line: int, message
         parse_rule(ORDER.replace(before, after), "x.yaml", builtin=False)
 
     assert (caught.value.file, caught.value.line) == ("x.yaml", line)
+
+
+@pytest.mark.parametrize("builtin", [False, True])
+def test_yaml_that_nests_deeply_is_refused(builtin: bool) -> None:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    try:
+        with pytest.raises(LockcheckError, match="YAML") as caught:
+            parse_rule(f"id: {'[' * 500}{']' * 500}\n", "x.yaml", builtin=builtin)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert caught.value.file == "x.yaml"

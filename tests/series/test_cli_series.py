@@ -238,6 +238,26 @@ def _empty_directory(tree: SmallTree) -> tuple[str, ...]:
     return (str(tree.folder / "empty"),)
 
 
+def _late(tree: SmallTree) -> tuple[str, ...]:
+    return ("v1..topic", "--format", "github", "-o", str(tree.folder / "out.sarif"))
+
+
+def _below_a_file(tree: SmallTree) -> tuple[str, ...]:
+    path = tree.folder / "below.patch"
+    path.write_text("--- a/box/two.c/x.c\n+++ b/box/two.c/x.c\n@@ -1 +1 @@\n-x\n+y\n")
+    return (str(path),)
+
+
+def _numbers(tree: SmallTree) -> tuple[str, ...]:
+    path = tree.mbox()
+    path.write_bytes(path.read_bytes().replace(b"@@ -", b"@@ -" + b"9" * 5000))
+    return (str(path),)
+
+
+def _endless(tree: SmallTree) -> tuple[str, ...]:
+    return ("/dev/zero",)
+
+
 def _output_nowhere(tree: SmallTree) -> tuple[str, ...]:
     return ("v1..topic", "-o", str(tree.folder / "no/such/out.txt"))
 
@@ -258,6 +278,10 @@ def _output_nowhere(tree: SmallTree) -> tuple[str, ...]:
         (_no_such_file, "neither a file nor a commit 'no/such/file.mbox'"),
         (_empty_directory, "there is no patch in it"),
         (_output_nowhere, "its directory does not exist"),
+        (_late, "unknown output format 'github'"),
+        (_below_a_file, "there is no box/two.c/x.c"),
+        (_numbers, "the diff is damaged"),
+        (_endless, "more than 32 MiB of mail"),
     ],
 )
 def test_no_good(buggy: SmallTree, make: Any, words: str) -> None:

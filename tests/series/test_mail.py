@@ -248,6 +248,13 @@ def test_no_patch(tree: SmallTree, content: bytes) -> None:
     assert "there is no patch in it" in refused(tree.root, box(tree.folder, content))
 
 
+@pytest.mark.parametrize("tag", ["1/99999999", "1" * 5000 + "/" + "1" * 5000, "v" + "9" * 5000])
+def test_numbers_that_no_series_has(tree: SmallTree, tag: str) -> None:
+    raw = message(f"[PATCH {tag}] box", DIFF.format(text="Many."))
+    (step,) = series_from_mail(tree.root, [box(tree.folder, raw)]).steps
+    assert (step.patch.number, step.patch.total) == (1, 1)
+
+
 def test_two_series(tree: SmallTree) -> None:
     other = message("[PATCH 2/2] box: another", DIFF, number="other")
     text = refused(tree.root, box(tree.folder, patch(1, 2), patch(2, 2), other))

@@ -246,6 +246,20 @@ def test_a_rule_that_meets_nothing_is_told(tree: Path) -> None:
 # --- outputs, suppressions, the cache
 
 
+@pytest.mark.parametrize("option", ["--rules", "--suppressions"])
+def test_files_without_end(tree: Path, option: str) -> None:
+    status, output = check(tree, "demo", option, "/dev/zero")
+    assert (status, "/dev/zero: " in output, "File too large" in output) == (2, True, True), output
+    assert "\n  remedy: " in output
+
+
+def test_suppressions_that_nest_deeply(tree: Path) -> None:
+    (tree / "lockcheck.toml").write_text("x = " + "[" * 5000)
+    status, output = check(tree)
+    assert (status, "lockcheck.toml: its TOML nests too deeply" in output) == (2, True), output
+    assert "\n  remedy: " in output
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_an_output_that_fails_does_not_cost_the_others(tree: Path) -> None:
     pairs = ("--format", "sarif", "-o", "/dev/full", "--format", "sarif", "-o", "out.sarif")
