@@ -7,6 +7,7 @@ Every few kills a source file is changed and later restored, so that a stale hit
 
     benchmarks/kill.py                                  # the fixture tree, 100 kills
     benchmarks/kill.py --tree DIR --build DIR PATH...   # a kernel tree; nothing is written to it
+    benchmarks/kill.py --series MBOX …                  # `lockcheck series` instead of `check`
 
 The exit status is 0 when all held, else 1.
 """
@@ -37,6 +38,7 @@ class Setting(NamedTuple):
 
     arguments: list[str]
     changed: Path | None
+    command: tuple[str, ...] = ("check",)
 
 
 class Outcome(NamedTuple):
@@ -57,6 +59,7 @@ def main() -> int:
     parser.add_argument("--build", type=Path)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--series", type=Path, help="a series that applies to the tree")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lockcheck-kill-") as folder:
         work = Path(folder)
@@ -65,6 +68,9 @@ def main() -> int:
         else:
             build = ["--build", str(options.build)] if options.build else []
             setting = Setting(["--tree", str(options.tree), *build, *options.paths], None)
+        if options.series is not None:  # its patches need the tree as it is
+            command = ("series", str(options.series.resolve()))
+            setting = setting._replace(changed=None, command=command)
         outcome = kill_runs(work, setting, options.kills, random.Random(options.seed))
     print(
         f"{outcome.kills} runs killed, {outcome.complete} were over before; "
@@ -138,7 +144,8 @@ def kill_runs(work: Path, setting: Setting, kills: int, chance: random.Random) -
 def _run(
     setting: Setting, cache: Path | None, out: Path, *, errors: int = subprocess.DEVNULL
 ) -> subprocess.Popen[bytes]:
-    words = [sys.executable, "-m", "lockcheck.cli", "check", *setting.arguments, "--jobs", "2"]
+    words = [sys.executable, "-m", "lockcheck.cli", *setting.command, *setting.arguments]
+    words += ["--jobs", "2"]
     words += ["--no-cache"] if cache is None else ["--cache", str(cache)]
     for name in OUTPUTS:
         words += ["--format", Path(name).suffix[1:].replace("txt", "text"), "-o", str(out / name)]
