@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,6 +92,9 @@ def clear(group_cache: Path | None, cache: Path | None, yes: bool) -> None:
     if not directory.exists():
         print_text(f"nothing to clear: there is no {directory}\n")
         return
+    if _holds_nothing(directory):
+        print_text(f"nothing to clear: nothing is kept in {directory}\n")
+        return
     store = _open(directory)
     try:
         use = _use(store, directory)
@@ -128,6 +132,14 @@ def _directory(given: Path | None) -> Path:
     return Path(directory)
 
 
+def _holds_nothing(directory: Path) -> bool:
+    """Whether a directory is no cache: one that is only looked at is not made one."""
+    names = ("facts-*", "known-*", "*.answers")
+    if not (directory.is_dir() and os.access(directory, os.R_OK | os.X_OK)):
+        return False
+    return not any(any(directory.glob(name)) for name in names)
+
+
 def _open(directory: Path) -> FactStore:
     """The store in a directory that exists. Raises LockcheckError when it cannot be used."""
     from lockcheck.facts.store import FactStore
@@ -159,6 +171,9 @@ def _use(store: FactStore, directory: Path) -> StoreUse:
 def _show(directory: Path) -> None:
     if not directory.exists():
         print_text(f"directory  {directory} (not there yet)\n")
+        return
+    if _holds_nothing(directory):
+        print_text(f"directory  {directory} (nothing is kept there)\n")
         return
     from lockcheck.facts.store import MAX_BYTES
     from lockcheck.kept import MAX_BYTES as MAX_ANSWERS

@@ -73,6 +73,14 @@ def test_no_cache_yet(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+def test_a_directory_that_is_no_cache_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes").touch()
+    assert "nothing is kept there" in run("cache", "--cache", tmp_path).stdout
+    done = run("cache", "clear", "--yes", "--cache", tmp_path)
+    assert (done.exit_code, "nothing to clear" in done.stdout) == (0, True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["notes"]
+
+
 def test_the_place_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
