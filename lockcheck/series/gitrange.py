@@ -271,7 +271,7 @@ class _Git:
             "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}",
             may_fail=True,
         )  # fmt: skip
-        if not found.strip():
+        if not found.strip() or found.startswith(b"^"):  # `^HEAD` is what to leave out
             raise LockcheckError(
                 f"there is neither a file nor a commit {name!r}",
                 remedy="name a file of patches, a directory of them, or a range of commits that "

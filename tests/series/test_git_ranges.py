@@ -161,6 +161,7 @@ def refused(root: Path, spec: str | None, last: int | None = None) -> str:
 def test_what_is_refused(branch: SmallTree, tmp_path: Path) -> None:
     assert "neither a file nor a commit 'v2'" in refused(branch.root, "v2..topic")
     assert "neither a file nor a commit '--all'" in refused(branch.root, "--all")
+    assert "neither a file nor a commit '^v1'" in refused(branch.root, "^v1")
     assert "holds no commit" in refused(branch.root, "topic..v1")
     assert "holds no commit" in refused(branch.root, "topic")
     assert "has no parent" in refused(branch.root, None, 99)
