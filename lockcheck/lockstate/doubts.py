@@ -42,6 +42,14 @@ SLEEPS_FAR_BELOW = (
 FAR_BELOW = f"it hangs on conditions in more than {MAX_MAYBES} functions that are not followed"
 
 
+def is_table(slot: str) -> bool:
+    """Whether an indirect call is one through a variable: any of what it holds is meant.
+
+    See fixtures/lock-assertion/bad_table.c.
+    """
+    return slot.startswith("variable ")
+
+
 def unsure_whom(edge: Edge, targets: int) -> Edge:
     """A call through a field that every kind of object has, such as notifier_block.notifier_call.
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import deque
 
 from lockcheck.callgraph.program import CallSite, Reach
-from lockcheck.facts.ir import UNKNOWN, Expr
+from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.callview import CallView, Views, is_pointer, parameter_object
+from lockcheck.lockstate.construction import is_set_up
 from lockcheck.lockstate.context_tests import ContextTests
 from lockcheck.lockstate.doubts import (
     ALTERNATIVE,
@@ -29,6 +30,7 @@ from lockcheck.lockstate.doubts import (
     doubted,
     drops_another,
     either_mode,
+    is_table,
     reason_in,
     unsure_whom,
 )
@@ -40,7 +42,6 @@ from lockcheck.lockstate.needs import Need, at_entry, could_meet
 from lockcheck.lockstate.seen import Seen
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.summary import Condition
-from lockcheck.lockstate.terms import is_entry_term
 from lockcheck.lockstate.verdicts import (
     Asserted,
     Context,
@@ -149,7 +150,11 @@ class Checker:
             return []
         for at in self._analysis.states_at(site.caller, site.call):
             said, above = self._ask_state(context, site, at, depth)
-            if above is not None and self._is_construction(context, site, at):
+            if (
+                above is not None
+                and not self._trusting
+                and is_set_up(self._analysis, site.caller, at, context.looked_at)
+            ):
                 above = doubted(above, SETS_UP)
             if said.verdict is not Verdict.INFEASIBLE:
                 edge = Edge(
@@ -160,7 +165,7 @@ class Checker:
         edges = list(found.values())
         if not (self._trusting or self._analysis.is_settled(site.caller)):
             edges = [self._unsettled(context, edge) for edge in edges]
-        if not self._trusting and site.slot is not None:
+        if not self._trusting and site.slot is not None and not is_table(site.slot):
             targets = len(self._program.calls[site.caller][site.call].targets)
             if targets > MAX_TARGETS:
                 edges = [unsure_whom(edge, targets) for edge in edges]
@@ -171,28 +176,6 @@ class Checker:
         if self._trusting:
             return either_mode(edges) if context.opaque or context.guard else edges
         return [self._unless_conditional(site, edge) for edge in edges]
-
-    def _is_construction(self, context: Context, site: CallSite, at: At) -> bool:
-        """Whether a call sets up an object that nobody else knows, under conditions on it.
-
-        Where what the set-up has stored into the object so far is not followed, neither is whether
-        the conditions can hold; see fixtures/lock-assertion/good_new_object_conditions.c. A value
-        that it was given, and stored there, may be any; see bad_new_object_flags.c.
-        """
-        if self._trusting:
-            return False
-        state, arguments = at.state, at.terms[1:]
-        for number, name in context.looked_at:
-            if number >= len(arguments):
-                continue
-            term = arguments[number]
-            is_new = term in state.zeroed or (
-                term[0] == "c" and self._analysis.is_unshared(site.caller, state, term)
-            )
-            value = state.stores.get(("f", term, name), UNKNOWN)
-            if is_new and (value[0] == "k" or not is_entry_term(value)):
-                return True
-        return False
 
     def _unsettled(self, context: Context, edge: Edge) -> Edge:
         """What a function says of whose lock states some were cut, or taken for others.

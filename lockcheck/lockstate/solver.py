@@ -20,6 +20,7 @@ from lockcheck.facts.ir import ONCE, UNKNOWN, Event, Expr, Function
 from lockcheck.lockstate.flags import live_flags, tested_local
 from lockcheck.lockstate.state import Since, State
 from lockcheck.lockstate.summary import Exit
+from lockcheck.lockstate.switches import switch
 from lockcheck.lockstate.terms import is_small, lock_class, object_root, root
 from lockcheck.lockstate.transfer import Oracle, Transfer
 from lockcheck.models.loader import ANY
@@ -257,31 +258,8 @@ class Solver:
                     other.pin(local)
             return [(if_true, state), (if_false, other)]
         if kind == "sw":
-            return self._switch(terminator, state)
+            return switch(terminator, state)
         return []
-
-    def _switch(self, terminator: Expr, state: State) -> list[tuple[int, State]]:
-        _, value, cases, default, _ = terminator
-        term = state.evaluate(value)
-        if term[0] == "k":
-            for low, high, target in cases:
-                if low <= term[1] <= high:
-                    return [(target, state)]
-            return [(default, state)]
-        out: list[tuple[int, State]] = []
-        for low, high, target in cases:
-            if low == high:
-                equal: Expr = ("o", "==", term, ("k", low))
-                if state.decide(equal) is False:
-                    continue
-                taken = state.copy()
-                taken.assume(equal, True)
-                state.assume(equal, False)
-                out.append((target, taken))
-            else:
-                out.append((target, state.copy()))
-        out.append((default, state))
-        return out
 
     # -- unshared objects ----------------------------------------------------------------------
 

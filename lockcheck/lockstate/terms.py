@@ -161,10 +161,10 @@ def places_read(term: Expr) -> Iterator[Expr]:
         yield term
     elif head in ("ap", "o", "o1"):
         for part in term[2:]:
-            if part[0] == "p" or part[0] in ("f", "i", "co"):
-                yield part
-            else:
+            if part[0] not in ("p", "f", "i", "co"):
                 yield from places_read(part)
+            elif head == "ap":
+                yield part  # else an address, or a number, is computed with
     elif head == "ite":
         for part in term[1:]:
             yield from places_read(part)
