@@ -1,16 +1,18 @@
 """The same mutants, and the same units without them, under lockcheck and under other tools.
 
     benchmarks/other_tools.py --work DIR [--tree VERSION] [--limit N] [--files N] [--seed S]
-        [--smatch NAME=DIR]… [--spatch COMMAND] [--clang COMMAND] [--sparse COMMAND] [--write]
+        [--smatch NAME=DIR]… [--passes N] [--spatch COMMAND] [--clang COMMAND] [--sparse COMMAND]
+        [--json FILE] [--write]
 
 Mutants of all kinds of mutants_atomic.py and mutants_order.py, each in a function of its own, are
 put into copies of a few units under DIR; no other file is touched. Every tool reads the units as
 they are and then with the mutants. Found: a message about locks or sleeping in a mutated function
-that the unmutated unit does not have. False: the messages about them that the unmutated units have,
-and new ones elsewhere. smatch reads every unit twice: once for its database (--info), which is made
-with its own scripts, once to check. A tool that is not named is left out. --json keeps the mutants
-and the messages of each tool, and tools that are there are not asked again. --write puts the table
-into benchmarks/other_tools.md.
+that the unmutated unit does not have. Candidates for false ones: the messages about them that the
+unmutated units have, and new ones elsewhere. smatch has databases, see other_smatch.py: the first
+--smatch makes them, others read the same ones. lockcheck starts without a cache and has the rules
+that are on by default. A tool that is not named is left out. --json keeps the mutants and the
+messages of each tool, and tools that are there are not asked again. --write puts the table into
+benchmarks/other_tools.md.
 """
 
 from __future__ import annotations
@@ -22,22 +24,23 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 from mutants import PATHS, ROOT, VERSIONS, _kernel_tree, _say
 from mutants_atomic import KINDS, all_mutants, analyse_base, choose_apart
 from mutants_order import ENABLED
 from mutants_report import replace_part
 from mutants_sites import Mutant, Places, Sources
+from other_smatch import DEFINING, Smatch
 
 from lockcheck import session
 from lockcheck.config import Config
-from lockcheck.source.commands import load_commands
+from lockcheck.source.commands import CompileCommand, load_commands
 from lockcheck.source.tree import KernelTree
 
 PAGE = ROOT / "benchmarks" / "other_tools.md"
@@ -49,6 +52,7 @@ _ABOUT = re.compile(r"lock|atomic|sleep|\birqs?\b|irqsave|preempt|context imbala
                     re.IGNORECASE)  # fmt: skip
 _MESSAGE = re.compile(r"^(?P<file>/?[^\s:]+\.[ch]):(?P<line>\d+)(?::[\d-]+)?:? (?P<text>.*)$")
 _NOT_OURS = re.compile(r"static assertion failed|error: ")
+_DATABASE = ", database"  # behind the name of a tool that has one
 _SPARSE_FLAGS = ("-D__linux__", "-Dlinux", "-D__STDC__", "-Dunix", "-D__unix__", "-D__x86_64__")
 
 
@@ -60,17 +64,11 @@ class Message(NamedTuple):
     text: str
 
 
-class Unit(NamedTuple):
-    file: str
-    directory: str
-    arguments: tuple[str, ...]
-
-
 class Setting(NamedTuple):
-    """What a tool reads. root: of the copies; named: how the tool is called in commands."""
+    """What a tool reads. root: of the copies; units: those that have mutants, or get them."""
 
     root: Path
-    units: tuple[Unit, ...]
+    units: tuple[CompileCommand, ...]
     source: Path
     build: Path
 
@@ -87,6 +85,7 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=12, help="units that have mutants")
     parser.add_argument("--seed", default="1")
     parser.add_argument("--smatch", action="append", default=[], metavar="NAME=DIR")
+    parser.add_argument("--passes", type=int, default=2, help="for smatch's databases")
     parser.add_argument("--spatch", help="the command")
     parser.add_argument("--clang", help="the command")
     parser.add_argument("--sparse", help="the command")
@@ -106,11 +105,8 @@ def main() -> int:
     files = sorted({mutant.file for mutant in mutants})
     _say(f"{len(mutants)} mutants in {len(files)} units")
     overlay = places.overlay(mutants)
-    chosen = tuple(
-        Unit(c.file, c.directory, c.arguments)
-        for c in load_commands(tree, PATHS).commands
-        if c.file in files
-    )
+    units = load_commands(tree, (*PATHS, *DEFINING)).commands
+    chosen = tuple(unit for unit in units if unit.file in files)
     settings = []
     for name in ("clean", "broken"):
         root = options.work.absolute() / options.tree / name
@@ -119,7 +115,10 @@ def main() -> int:
 
     def ours(setting: Setting) -> Iterator[Message]:
         broken = setting.root.name == "broken"
-        report = session.analyse(msgspec.structs.replace(config, overlay=overlay if broken else {}))
+        cache = tempfile.mkdtemp(dir=options.work)
+        asked = Config(tree=tree, paths=PATHS, jobs=1, cache=cache,
+                       overlay=overlay if broken else {})  # fmt: skip
+        report = session.analyse(asked)
         for found in report.findings:
             if found.rule_id in OURS:
                 steps = (found.location, *(s.location for s in (*found.chain, *found.related)))
@@ -128,9 +127,13 @@ def main() -> int:
                               f"{found.message} [{found.rule_id}; {names}]")  # fmt: skip
 
     tools: dict[str, Tool] = {"lockcheck": ours}
-    for named in options.smatch:
+    for number, named in enumerate(options.smatch):
         name, _, directory = named.partition("=")
-        tools[name] = _smatch(Path(directory).absolute(), name)
+        smatch = Smatch(Path(directory).absolute(), _run, _for_sparse, options.passes)
+        if not number:
+            maker = name
+            tools[f"{name}{_DATABASE}"] = _smatch_database(smatch, name, units)
+        tools[name] = _smatch(smatch, maker)
     if options.sparse:
         tools["sparse"] = _sparse(options.sparse)
     if options.spatch:
@@ -142,9 +145,13 @@ def main() -> int:
             key = f"{name} {setting.root.name}"
             if key not in done:
                 _say(key)
-                started = time.monotonic()
+                started, used = time.monotonic(), sum(os.times()[:4])
                 messages = sorted(set(tool(setting)))
-                done[key] = {"messages": messages, "seconds": time.monotonic() - started}
+                done[key] = {
+                    "messages": messages,
+                    "seconds": time.monotonic() - started,
+                    "used": sum(os.times()[:4]) - used,
+                }
                 if options.json is not None:
                     options.json.write_text(json.dumps(done, indent=1))
     text = _render(list(tools), done, mutants, places)
@@ -175,7 +182,7 @@ def _copy(source: Path, root: Path, overlay: dict[str, bytes]) -> None:
 # -- tools -----------------------------------------------------------------------------------------
 
 
-def _arguments(unit: Unit, drop: str) -> list[str]:
+def _arguments(unit: CompileCommand, drop: str) -> list[str]:
     """The arguments of a unit without those for clang, usable in any directory."""
     found = []
     for argument in unit.arguments:
@@ -203,52 +210,50 @@ def _messages(output: str, root: Path) -> Iterator[Message]:
         found = _MESSAGE.match(line)
         if found is None or not _ABOUT.search(found["text"]) or _NOT_OURS.search(found["text"]):
             continue
-        # smatch writes the directory in front of a path that is absolute already.
-        _, inside, file = found["file"].rpartition(f"{root}/")
-        if inside:
+        file = found["file"].removeprefix(f"{root}/")
+        if not file.startswith("/"):
             yield Message(file, int(found["line"]), found["text"])
 
 
 _FOR_CLANG = r"--target|-Wno-everything|-ferror-limit|-Qunused-arguments"
 
 
-def _smatch(directory: Path, name: str) -> Tool:
+def _for_sparse(unit: CompileCommand) -> list[str]:
+    return [*_SPARSE_FLAGS, *_arguments(unit, _FOR_CLANG)]
+
+
+def _smatch_database(smatch: Smatch, name: str, units: Sequence[CompileCommand]) -> Tool:
     def run(setting: Setting) -> Iterator[Message]:
-        # A database of an earlier run stays: making it takes the most of the time.
-        place = setting.root.with_name(f"db-{setting.root.name}-{name}")
-
-        def check(unit: Unit, *more: str) -> str:
-            return _run(
-                [str(directory / "smatch"), "-p=kernel", "--succeed", "--full-path",
-                 f"--data={directory / 'smatch_data'}", *more, *_SPARSE_FLAGS,
-                 *_arguments(unit, _FOR_CLANG), str(setting.root / unit.file)],
-                place,
-            )  # fmt: skip
-
-        done = place / "database-is-made"
-        if not done.exists():
-            place.mkdir(exist_ok=True)
-            create = str(directory / "smatch_data" / "db" / "create_db.sh")
-            warnings = place / "smatch_warns.txt"
-            warnings.write_text("")
-            _run([create, "-p=kernel", str(warnings)], place)
-            warnings.write_text(
-                "".join(check(unit, "--call-tree", "--info", "--spammy") for unit in setting.units)
-            )
-            _run([create, "-p=kernel", str(warnings)], place)
-            done.touch()
-        for unit in setting.units:
-            yield from _messages(check(unit), setting.root)
+        place = _database(setting, name)
+        shutil.rmtree(place, ignore_errors=True)
+        if setting.root.name == "clean":
+            smatch.make(place, setting.root, setting.source, units)
+        else:
+            base = _database(setting._replace(root=setting.root.with_name("clean")), name)
+            smatch.update(place, base, setting.root, setting.units)
+        return iter(())
 
     return run
+
+
+def _smatch(smatch: Smatch, name: str) -> Tool:
+    def run(setting: Setting) -> Iterator[Message]:
+        for output in smatch.check(_database(setting, name), setting.root, setting.units):
+            yield from _messages(output, setting.root)
+
+    return run
+
+
+def _database(setting: Setting, name: str) -> Path:
+    return setting.root.with_name(f"db-{setting.root.name}-{name.replace(' ', '-')}")
 
 
 def _sparse(command: str) -> Tool:
     def run(setting: Setting) -> Iterator[Message]:
         for unit in setting.units:
             output = _run(
-                [command, "-Wcontext", *_SPARSE_FLAGS, *_arguments(unit, _FOR_CLANG),
-                 str(setting.root / unit.file)], setting.root,
+                [command, "-Wcontext", *_for_sparse(unit), str(setting.root / unit.file)],
+                setting.root,
             )  # fmt: skip
             yield from _messages(output, setting.root)
 
@@ -298,7 +303,8 @@ def _clang(command: str) -> Tool:
 # -- the table -------------------------------------------------------------------------------------
 
 
-def _render(tools: list[str], done: dict[str, Any], mutants: list[Mutant], places: Sources) -> str:
+def _render(named: list[str], done: dict[str, Any], mutants: list[Mutant], places: Sources) -> str:
+    tools = [name for name in named if not name.endswith(_DATABASE)]
     found: dict[str, set[Mutant]] = {}
     others: dict[str, tuple[list[Message], list[Message]]] = {}
     for tool in tools:
@@ -325,8 +331,10 @@ def _render(tools: list[str], done: dict[str, Any], mutants: list[Mutant], place
         ("missed", lambda tool: len(mutants) - len(found[tool])),
         ("messages without mutants", lambda tool: len(others[tool][0])),
         ("new messages elsewhere", lambda tool: len(others[tool][1])),
-        ("seconds without mutants", lambda tool: round(done[f"{tool} clean"]["seconds"])),
-        ("seconds with mutants", lambda tool: round(done[f"{tool} broken"]["seconds"])),
+        ("seconds without mutants", lambda tool: _seconds(done, f"{tool} clean")),
+        ("seconds with mutants", lambda tool: _seconds(done, f"{tool} broken")),
+        ("seconds for its database", lambda tool: _seconds(done, f"{tool}{_DATABASE} clean")),
+        ("seconds to update it", lambda tool: _seconds(done, f"{tool}{_DATABASE} broken")),
     )
     lines += [
         f"| {title} | | {' | '.join(str(of(tool)) for tool in tools)} |" for title, of in rows
@@ -344,6 +352,13 @@ def _render(tools: list[str], done: dict[str, Any], mutants: list[Mutant], place
         lines.append(f"| {mutant.kind}, `{mutant.function}()` ({mutant.file}:{mutant.line}): "
                      f"{mutant.edit.replace('|', '¦')} | {who} |")  # fmt: skip
     return "\n".join(lines)
+
+
+def _seconds(done: dict[str, Any], key: str) -> str:
+    """Of a processor, and by the clock, which goes on while the machine does other things."""
+    if key not in done:
+        return "–"
+    return f"{done[key]['used']:.0f} ({done[key]['seconds']:.0f})"
 
 
 def _short(text: str) -> str:
