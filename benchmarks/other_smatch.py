@@ -13,11 +13,12 @@ from pathlib import Path
 
 from lockcheck.source.commands import CompileCommand
 
-# Where what KVM calls comes to might_sleep(): mutexes, SRCU, copies from user space and so on.
+# Where what KVM calls comes to might_sleep() or disables preemption: mutexes, rwlocks and so on.
 DEFINING = (
     "kernel/locking/mutex.c", "kernel/locking/rwsem.c", "kernel/locking/percpu-rwsem.c",
-    "kernel/locking/semaphore.c", "kernel/rcu/srcutree.c", "kernel/sched/build_utility.c",
-    "kernel/time/timer.c", "kernel/workqueue.c", "lib/usercopy.c", "mm/memory.c", "mm/util.c",
+    "kernel/locking/semaphore.c", "kernel/locking/spinlock.c", "kernel/rcu/srcutree.c",
+    "kernel/sched/build_utility.c", "kernel/time/timer.c", "kernel/workqueue.c", "lib/usercopy.c",
+    "mm/memory.c", "mm/util.c",
 )  # fmt: skip
 # From the one that calls no other: static functions get no further than a call in a pass either.
 HELPERS = ("lockcheck_two", "lockcheck_one")

@@ -51,7 +51,7 @@ OURS = frozenset({"sleep-in-atomic", "might-sleep", "timer-no-sleep", "rcu-callb
 _ABOUT = re.compile(r"lock|atomic|sleep|\birqs?\b|irqsave|preempt|context imbalance|GFP_KERNEL",
                     re.IGNORECASE)  # fmt: skip
 _MESSAGE = re.compile(r"^(?P<file>/?[^\s:]+\.[ch]):(?P<line>\d+)(?::[\d-]+)?:? (?P<text>.*)$")
-_NOT_OURS = re.compile(r"static assertion failed|error: ")
+_NOT_OURS = re.compile(r"static assertion failed|error: |inconsistent indenting")
 _DATABASE = ", database"  # behind the name of a tool that has one
 _SPARSE_FLAGS = ("-D__linux__", "-Dlinux", "-D__STDC__", "-Dunix", "-D__unix__", "-D__x86_64__")
 
@@ -239,7 +239,7 @@ def _smatch_database(smatch: Smatch, name: str, units: Sequence[CompileCommand])
 def _smatch(smatch: Smatch, name: str) -> Tool:
     def run(setting: Setting) -> Iterator[Message]:
         for output in smatch.check(_database(setting, name), setting.root, setting.units):
-            yield from _messages(output, setting.root)
+            yield from _logical(_messages(output, setting.root), setting.root)
 
     return run
 
@@ -255,7 +255,7 @@ def _sparse(command: str) -> Tool:
                 [command, "-Wcontext", *_for_sparse(unit), str(setting.root / unit.file)],
                 setting.root,
             )  # fmt: skip
-            yield from _messages(output, setting.root)
+            yield from _logical(_messages(output, setting.root), setting.root)
 
     return run
 
@@ -270,17 +270,19 @@ def _spatch(command: str) -> Tool:
                      "--cocci-file", str(script), *(stated[1].split() if stated else ()),
                      str(setting.root / unit.file)], setting.root,
                 )  # fmt: skip
-                for message in _messages(output, setting.root):
-                    yield message._replace(
-                        line=_line_of(setting.root / message.file, message.line),
-                        text=f"{message.text} [{script.stem}]",
-                    )
+                for message in _logical(_messages(output, setting.root), setting.root):
+                    yield message._replace(text=f"{message.text} [{script.stem}]")
 
     return run
 
 
+def _logical(messages: Iterator[Message], root: Path) -> Iterator[Message]:
+    """Messages of tools that do not read #line, with the lines that it states."""
+    for message in messages:
+        yield message._replace(line=_line_of(root / message.file, message.line))
+
+
 def _line_of(path: Path, physical: int) -> int:
-    """A line of a mutated file as #line counts it: spatch does not read that."""
     logical = 0
     for text in path.read_text("utf-8", "replace").split("\n")[:physical]:
         stated = re.match(r"#line (\d+)$", text)
@@ -370,7 +372,8 @@ def _meaning(message: Message) -> tuple[str, str]:
 
 
 def _is_about(message: Message, mutant: Mutant, places: Sources) -> bool:
-    if f" {mutant.function}() " in f" {message.text.replace(']', ' ')} ":
+    words = f" {message.text} ".translate(str.maketrans("]'", "  "))
+    if f" {mutant.function}() " in words or f" imbalance in  {mutant.function} " in words:
         return True
     if message.file != mutant.file:
         return False
