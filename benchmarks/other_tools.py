@@ -6,13 +6,13 @@
 
 Mutants of all kinds of mutants_atomic.py and mutants_order.py, each in a function of its own, are
 put into copies of a few units under DIR; no other file is touched. Every tool reads the units as
-they are and then with the mutants. Found: a message about locks or sleeping in a mutated function
-that the unmutated unit does not have. Candidates for false ones: the messages about them that the
-unmutated units have, and new ones elsewhere. smatch has databases, see other_smatch.py: the first
---smatch makes them, others read the same ones. lockcheck starts without a cache and has the rules
-that are on by default. A tool that is not named is left out. --json keeps the mutants and the
-messages of each tool, and tools that are there are not asked again. --write puts the table into
-benchmarks/other_tools.md.
+they are and then with the mutants. Found: a message about locks or sleeping in a mutated function,
+by its name or at a call of it, that the unmutated unit does not have. Candidates for false ones:
+the messages about them that the unmutated units have, and new ones elsewhere. smatch has databases,
+see other_smatch.py: the first --smatch makes them, others read the same ones. lockcheck starts
+without a cache and has the rules that are on by default. A tool that is not named is left out.
+--json keeps the mutants and the messages of each tool, and tools that are there are not asked
+again. --write puts the table into benchmarks/other_tools.md.
 """
 
 from __future__ import annotations
@@ -312,13 +312,7 @@ def _render(named: list[str], done: dict[str, Any], mutants: list[Mutant], place
     for tool in tools:
         clean = [Message(*m) for m in done[f"{tool} clean"]["messages"]]
         broken = [Message(*m) for m in done[f"{tool} broken"]["messages"]]
-        known = Counter(map(_meaning, clean))
-        new = []
-        for message in broken:
-            if known[_meaning(message)]:
-                known[_meaning(message)] -= 1
-            else:
-                new.append(message)
+        new = _new(clean, broken)
         found[tool] = {m for m in mutants if any(_is_about(n, m, places) for n in new)}
         left = [n for n in new if not any(_is_about(n, m, places) for m in mutants)]
         others[tool] = clean, left
@@ -350,10 +344,31 @@ def _render(named: list[str], done: dict[str, Any], mutants: list[Mutant], place
                 lines += [f"- {m.file}:{m.line} {_short(m.text)}" for m in messages]
     lines += ["", "Mutants, and who finds them:", "", "| mutant | found by |", "|---|---|"]
     for mutant in mutants:
-        who = ", ".join(tool for tool in tools if mutant in found[tool]) or "nobody"
+        who = "; ".join(tool for tool in tools if mutant in found[tool]) or "nobody"
         lines.append(f"| {mutant.kind}, `{mutant.function}()` ({mutant.file}:{mutant.line}): "
                      f"{mutant.edit.replace('|', '¦')} | {who} |")  # fmt: skip
     return "\n".join(lines)
+
+
+def _new(clean: list[Message], broken: list[Message]) -> list[Message]:
+    """The messages with mutants that are not there without: not at their line, nor at another."""
+    same = Counter((m.line, _meaning(m)) for m in clean)
+    left = list(_without(broken, same, lambda m: (m.line, _meaning(m))))
+    moved: Counter[Any] = Counter()
+    for (_, meaning), count in same.items():
+        moved[meaning] += count
+    return list(_without(left, moved, _meaning))
+
+
+def _without(
+    messages: list[Message], known: Counter[Any], key: Callable[[Message], object]
+) -> Iterator[Message]:
+    """Messages, less as many of each key as are known; those that are met are taken from them."""
+    for message in messages:
+        if known[key(message)] > 0:
+            known[key(message)] -= 1
+        else:
+            yield message
 
 
 def _seconds(done: dict[str, Any], key: str) -> str:
@@ -374,6 +389,9 @@ def _meaning(message: Message) -> tuple[str, str]:
 def _is_about(message: Message, mutant: Mutant, places: Sources) -> bool:
     words = f" {message.text} ".translate(str.maketrans("]'", "  "))
     if f" {mutant.function}() " in words or f" imbalance in  {mutant.function} " in words:
+        return True
+    here = (places.root / message.file).read_text("utf-8", "replace").split("\n")
+    if re.search(rf"\b{mutant.function}\(", "".join(here[message.line - 1 : message.line])):
         return True
     if message.file != mutant.file:
         return False
