@@ -20,6 +20,8 @@ from lockcheck.lower.worker import UnitJob, UnitResult, read_units
 from lockcheck.models.loader import Models
 from lockcheck.parse import libclang
 from lockcheck.progress import Progress, SilentProgress
+from lockcheck.quick.editor import Editor
+from lockcheck.quick.reading import Command
 from lockcheck.source.commands import CommandSet, load_commands, resolve_paths
 from lockcheck.source.overlay import build_overlay
 from lockcheck.source.patched import patched_commands
@@ -126,6 +128,29 @@ class Units:
         self._disk = Disk()
         self._view = SourceView()
         self._tell: Callable[[Fresh | None], None] = lambda fresh: None
+        self._editor: Editor | None = None
+
+    def expect_edits(self, file: str, contents: Contents) -> None:
+        """Get ready for edits of a unit, which is as in `contents` now; returns at once.
+
+        file: relative to the tree. What is not a unit of this configuration is passed over.
+        """
+        command = next((c for c in self._commands if c.file == file), None)
+        versions = self._versions.get(file, ())
+        if command is None or not versions or versions[0].facts.errors or versions[0].facts.plain:
+            return
+        if self._editor is None:
+            self._editor = Editor(self._root, self._models.functions)
+        overlay = build_overlay(self._root, contents)
+        text = self._text(file, overlay)
+        if text is not None:
+            self._editor.prepare(Command(file, command.directory, command.arguments), text, overlay)
+
+    def close(self) -> None:
+        """End the process that is ready for edits."""
+        if self._editor is not None:
+            self._editor.close()
+            self._editor = None
 
     def read_ahead(self, tell: Callable[[Fresh | None], None], states: Sequence[Contents]) -> None:
         """Read the units under one state of contents after the other, in another process.
@@ -165,6 +190,8 @@ class Units:
             if self._keys[job] in early:
                 facts[job.file] = early[self._keys[job]][0]
                 self._remember(job, *early[self._keys[job]], replaced)
+        if self._editor is not None:
+            self._edited(self._editor, jobs, facts, overlay, replaced)
         for file in facts:
             progress.advance(file)
         if fresh is not None:
@@ -201,6 +228,38 @@ class Units:
                     versions.insert(0, versions.pop(index))
                     break
         return facts
+
+    def _text(self, file: str, overlay: Mapping[str, bytes | None]) -> bytes | None:
+        path = str(self._root / file)
+        if path in overlay:
+            return overlay[path]
+        try:
+            return Path(path).read_bytes()
+        except OSError:
+            return None
+
+    def _edited(
+        self,
+        editor: Editor,
+        jobs: Sequence[UnitJob],
+        facts: dict[str, UnitFacts],
+        overlay: Mapping[str, bytes | None],
+        replaced: frozenset[str],
+    ) -> None:
+        """Add the facts of the one unit that has none, where its edit was expected."""
+        missing = [job for job in jobs if job.file not in facts]
+        if len(missing) != 1:
+            return
+        job = missing[0]
+        text = self._text(job.file, overlay)
+        if text is None:
+            return
+        delivered = _delivered(facts.values())
+        command = Command(job.file, job.directory, job.arguments)
+        quick = editor.read(command, text, self._view, delivered)
+        if quick is not None:
+            facts[job.file] = quick.facts
+            self._remember(job, quick.facts, quick.inputs, replaced)
 
     def _received(
         self,

@@ -106,6 +106,17 @@ class Workspace:
                 self._ahead.close()
                 self._ahead = None
 
+    def expect_edits(self, file: str, overlay: Contents | None = None) -> None:
+        """Get ready, beside other work, for reports where a unit's file differs a little.
+
+        file: relative to the tree. overlay: that of the last report.
+        """
+        self._units.expect_edits(file, self._contents(overlay))
+
+    def close(self) -> None:
+        """End what `expect_edits` began."""
+        self._units.close()
+
     def _read_suppressions(self, known: set[str]) -> tuple[SuppressionEntry, ...]:
         name = self._config.suppressions
         if name is None:

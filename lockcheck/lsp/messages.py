@@ -11,10 +11,14 @@ from lockcheck.findings.model import Finding, Report
 
 
 class Check(NamedTuple):
-    """Check everything with these contents in place of files; what was asked before is dropped."""
+    """Check everything with these contents in place of files; what was asked before is dropped.
+
+    edited: the file that is likely to be edited next, "" for none.
+    """
 
     number: int
     overlay: dict[str, bytes | None]
+    edited: str = ""
 
 
 class Cancel(NamedTuple):

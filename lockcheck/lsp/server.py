@@ -155,6 +155,7 @@ class Server(LanguageServer):
             self.documents.pop(uri, None)
             self.log(f"{path} is too large: it is not checked as long as it is")
             return
+        self.documents.pop(uri, None)  # the last one is the one that was changed last
         self.documents[uri] = Document(uri, path, document.version, document.source)
         tree = self.tree_of(path)
         if tree is not None:

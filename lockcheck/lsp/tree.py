@@ -189,7 +189,7 @@ class Tree:
         self._running = number
         if self._bar is None:
             self._bar = self._client.show_progress()
-        self._process.send(Check(number, self._checked))
+        self._process.send(Check(number, self._checked, next(reversed(self._open()), "")))
 
     def has_bar(self, token: object) -> bool:
         """Whether a progress token is this tree's."""

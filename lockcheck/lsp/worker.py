@@ -152,6 +152,7 @@ class _Worker:
                 self._places = Places(program, report.obligations)
             self._number = 0
             self._send(Done(request.number, report))
+            self._expect(request)
         except _Cancelled:
             self._send(Stopped(request.number, ""))
         except LockcheckError as error:
@@ -161,6 +162,12 @@ class _Worker:
             self._send(Stopped(request.number, f"internal error: {type(error).__name__}: {error}"))
         finally:
             self._number = 0
+
+    def _expect(self, request: Check) -> None:
+        """Get ready for the next edit, unless it is there already."""
+        self._inbox.look()
+        if request.edited and not self._inbox.is_outdated(request.number):
+            self._workspace.expect_edits(request.edited, request.overlay)
 
     def _answer(self, question: AskPlace | AskAssertions) -> None:
         value: FunctionAnswer | PlaceAnswer | list[MissingAssertion] | None = None

@@ -33,6 +33,10 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
         frozenset({"facts", "parse"}),
         "AST to facts: the same facts serve every rule and every model, and are cached",
     ),
+    "quick": (
+        frozenset({"facts", "parse", "lower"}),
+        "what lowering would give after an edit, for less",
+    ),
     "queries": (frozenset(), "keeps answers, whatever they are about"),
     "callgraph": (frozenset({"facts", "models", "queries"}), "who calls whom, from facts alone"),
     "lockstate": (
@@ -46,7 +50,7 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
     ),
     "report": (frozenset({"findings"}), "only renders: everything it says is in the Report"),
     "units": (
-        frozenset({"config", "progress", "source", "parse", "lower", "facts", "models"}),
+        frozenset({"config", "progress", "source", "parse", "lower", "quick", "facts", "models"}),
         "from file contents to facts; what is asked of them is for others",
     ),
     "kept": (

@@ -82,6 +82,30 @@ def test_only_units_that_include_a_changed_file_are_read_again(
     assert read == []
 
 
+def test_an_edit_that_was_expected_is_not_read_in_full(config: Config, read: list[str]) -> None:
+    workspace = Workspace(config)
+    workspace.report()
+    workspace.expect_edits(FILE)
+    editor = workspace._units._editor
+    assert editor is not None
+    assert editor.is_ready(60)
+    text = (config.tree.root / FILE).read_bytes()
+    body = text.index(b"{\n", text.index(b"\nvoid ")) + 2
+    read.clear()
+    for edited in (
+        text + b"/* end */\n",
+        b"\n" + text,
+        text[:body] + b"\t;\n" + text[body:],
+        text[:body] + b"\tif (1)\n\t\treturn;\n" + text[body:],
+        text.replace(b"write_lock(&", b"read_lock(&").replace(b"write_unlock(&", b"read_unlock(&"),
+    ):
+        assert timeless(workspace.report({FILE: edited})) == alone(config, {FILE: edited})
+        assert [file for file in read if file != FILE] == ["demo/kvmgt.c", "demo/x86.c"]
+        assert read.count(FILE) == 1  # alone() has read all of it
+        read.clear()
+    workspace.close()
+
+
 def test_a_file_that_was_saved_is_seen(config: Config, read: list[str]) -> None:
     workspace = Workspace(config)
     base = workspace.report()

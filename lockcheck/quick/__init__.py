@@ -1,0 +1,1 @@
+"""Facts of a unit that is being edited: only what an edit reaches is read again."""
