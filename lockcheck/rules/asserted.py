@@ -23,8 +23,8 @@ _Call = tuple[str, int]  # the function, and the place in it
 class _Draft(NamedTuple):
     """One function at fault for one lock gives one finding, whatever it breaks.
 
-    broken: what is broken, and by which chain. failing: the calls on it that could be at fault as
-        well, with their numbers on the chain: another caller of the same function has the lock.
+    broken: what is broken, and by which chain. failing: the calls further up on it that could be
+        at fault as well, by their numbers: another caller of the same function has the lock.
     """
 
     instance: Instance
@@ -180,7 +180,9 @@ class _Check:
         draft = _Draft(
             instance=instance,
             broken=violation,
-            failing={} if violation is None or absent else words.failing(violation),
+            failing={}
+            if violation is None or absent
+            else {call: n for call, n in words.failing(violation).items() if n >= (culprit or 0)},
             rank=(len(edges), loc, self._program.functions[promise.function].absolute(promise.loc)),
             location=words.location(function, loc),
             message=message,
