@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from ctypes import c_char_p, c_int, c_uint, c_void_p
+from ctypes import c_char_p, c_int, c_ubyte, c_uint, c_ushort, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from lockcheck.parse.unit import ParsedUnit, ParseFailure
 from lockcheck.quick.pieces import NotExact, PieceLowering
 
 _FLAGS = 0x200 | 0x4 | 0x100  # KeepGoing, PrecompiledPreamble, CreatePreambleOnFirstParse
+_IN_MEMORY = 1 << 2  # StorePreamblesInMemory
 _SUFFIX = ".lockcheck-before"
 _COUNT = "lockcheck_count"
 HEAD_LINES = 4  # what the rest begins with needs so many lines
@@ -41,6 +42,7 @@ def cut_library() -> Any:
     lib = libclang.load()
     more: dict[str, tuple[list[Any], Any]] = {
         "clang_reparseTranslationUnit": ([c_void_p, c_uint, c_void_p, c_uint], c_int),
+        "clang_createIndexWithOptions": ([c_void_p], c_void_p),
         "clang_getFile": ([c_void_p, c_char_p], c_void_p),
         "clang_getLocation": ([c_void_p, c_void_p, c_uint, c_uint], CXSourceLocation),
         "clang_getRangeEnd": ([CXSourceRange], CXSourceLocation),
@@ -50,6 +52,28 @@ def cut_library() -> Any:
         function = getattr(lib, name)
         function.argtypes, function.restype = arguments, result
     return lib
+
+
+class _IndexOptions(ctypes.Structure):
+    """CXIndexOptions of clang-c/Index.h; `flags` are its bit-fields."""
+
+    _fields_ = (
+        ("size", c_uint),
+        ("priority_for_indexing", c_ubyte),
+        ("priority_for_editing", c_ubyte),
+        ("flags", c_ushort),
+        ("preamble_path", c_char_p),
+        ("invocation_path", c_char_p),
+    )
+
+
+def cut_index() -> Any:
+    """An index that keeps precompiled text in memory: a file would be left by a killed process."""
+    options = _IndexOptions(ctypes.sizeof(_IndexOptions), 0, 0, _IN_MEMORY, None, None)
+    index = cut_library().clang_createIndexWithOptions(ctypes.byref(options))
+    if not index:
+        raise NotExact("libclang has another idea of what an index can be told")
+    return index
 
 
 class CutUnit(ParsedUnit):

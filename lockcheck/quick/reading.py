@@ -21,7 +21,7 @@ from lockcheck.parse import libclang
 from lockcheck.parse.files import ReplacedFiles
 from lockcheck.parse.libclang import text_of
 from lockcheck.parse.unit import ParsedUnit
-from lockcheck.quick.cut import HEAD_LINES, CutLowering, CutUnit, cut_library
+from lockcheck.quick.cut import HEAD_LINES, CutLowering, CutUnit, cut_index, cut_library
 from lockcheck.quick.pieces import (
     NotExact,
     Piece,
@@ -114,7 +114,7 @@ class Reader:
         """opaque: as for UnitLowering."""
         self._root = root
         self._opaque = frozenset(opaque)
-        self._index = libclang.load().clang_createIndex(0, 0)
+        self._index = cut_index()
         self._reader = TreeReader()
         self._unit: _Unit | None = None
 

@@ -188,3 +188,17 @@ def test_the_process_may_die(both: Both) -> None:
     assert not both.check(edited("	seen++;", "	seen--;"))
     assert both.prepare(TEXT.encode())
     assert both.check(edited("	seen++;", "	seen--;"))
+
+
+def test_nothing_is_left_on_the_disk(
+    both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both.editor.close()
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    assert both.prepare(TEXT.encode())
+    assert both.check(edited("	seen++;", "	seen--;"))
+    both.editor.close()  # which kills the process
+
+    assert list(scratch.iterdir()) == []
