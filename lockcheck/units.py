@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lockcheck.config import Config
 from lockcheck.errors import Notice, Severity
@@ -20,11 +20,12 @@ from lockcheck.lower.worker import UnitJob, UnitResult, read_units
 from lockcheck.models.loader import Models
 from lockcheck.parse import libclang
 from lockcheck.progress import Progress, SilentProgress
-from lockcheck.quick.editor import Editor
-from lockcheck.quick.reading import Command
 from lockcheck.source.commands import CommandSet, load_commands, resolve_paths
 from lockcheck.source.overlay import build_overlay
 from lockcheck.source.patched import patched_commands
+
+if TYPE_CHECKING:
+    from lockcheck.quick.editor import Editor
 
 Contents = Mapping[str, bytes | None]  # by path relative to the tree; None: the file is gone
 
@@ -135,6 +136,9 @@ class Units:
 
         file: relative to the tree. What is not a unit of this configuration is passed over.
         """
+        from lockcheck.quick.editor import Editor  # for editors only: nobody else pays for it
+        from lockcheck.quick.reading import Command
+
         command = next((c for c in self._commands if c.file == file), None)
         versions = self._versions.get(file, ())
         if command is None or not versions or versions[0].facts.errors or versions[0].facts.plain:
@@ -247,6 +251,8 @@ class Units:
         replaced: frozenset[str],
     ) -> None:
         """Add the facts of the one unit that has none, where its edit was expected."""
+        from lockcheck.quick.reading import Command
+
         missing = [job for job in jobs if job.file not in facts]
         if len(missing) != 1:
             return

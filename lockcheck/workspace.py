@@ -35,7 +35,7 @@ from lockcheck.rules.model import (
     SleepInAtomic,
 )
 from lockcheck.runs import Started, start
-from lockcheck.source.commands import PREEMPT_RT, with_definition
+from lockcheck.source.commands import with_preempt_rt
 from lockcheck.source.tree import KernelTree, check_architecture
 from lockcheck.units import Contents, Fresh, Read, Units, find_commands
 
@@ -78,7 +78,7 @@ class Workspace:
             )
             self.commands = asked()
             if config.preempt_rt:
-                self.commands = with_definition(self.commands, PREEMPT_RT)
+                self.commands = with_preempt_rt(self.commands)
         self._progress.end()
         self._units = Units(config, self.commands, self._models)
         self.program: Program | None = None  # of the last report, for questions about it

@@ -149,7 +149,7 @@ class LockWays:
         self._program = analysis.program
         self._order = analysis.program.models.order
         self._lock_records = analysis.program.models.lock_records
-        self._reach = LockReach(self._program.latest)
+        self._reach: LockReach | None = None
         queries = analysis.queries
         self._is_candidate: Inputs[str, bool] = Inputs(
             queries, lambda key: key in self.reach.candidates
@@ -166,7 +166,7 @@ class LockWays:
     @property
     def reach(self) -> LockReach:
         """What is known of the program as a whole."""
-        if self._reach.program is not self._program.latest:
+        if self._reach is None or self._reach.program is not self._program.latest:
             self._reach = LockReach(self._program.latest)
         return self._reach
 

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice, product
-from typing import NamedTuple
-
-import networkx
+from typing import TYPE_CHECKING, NamedTuple
 
 from lockcheck.lockstate.acquiring import ANY_SUBCLASS
 from lockcheck.lockstate.deadlocks import (
@@ -31,6 +29,9 @@ from lockcheck.lockstate.deadlocks import (
     relation,
 )
 from lockcheck.lockstate.ordering import LockClass, OrderEdge, Orders, Pair, excludes
+
+if TYPE_CHECKING:
+    import networkx
 
 MAX_LENGTH = 4  # classes in a circle
 MAX_CIRCLES = 200  # that are looked at
@@ -57,6 +58,8 @@ class Circles:
 
     def find(self) -> Iterator[Circle]:
         """All circles of three and more classes, each from its first class on."""
+        import networkx  # it takes a sixth of a second to load: questions do without
+
         edges = self._certain()
         every = sorted({lock for pair in edges for lock in pair})
         number = {lock: index for index, lock in enumerate(every)}  # numbers come in one order
@@ -132,6 +135,8 @@ class Circles:
 
 def _parts(graph: networkx.DiGraph) -> Iterator[networkx.DiGraph]:
     """The strongly connected parts of three and more nodes, each as a graph."""
+    import networkx
+
     found = networkx.strongly_connected_components(graph)
     for part in sorted(sorted(part) for part in found if len(part) > 2):
         inside = set(part)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-import networkx
-
 from lockcheck.errors import LockcheckError
 from lockcheck.findings.order_answers import Nesting, OrderAnswer
 from lockcheck.lockstate.acquiring import GRACE
@@ -63,6 +61,8 @@ def _nesting(edges: list[OrderEdge], words: OrderWords) -> Nesting:
 
 def _circles(nestings: Iterable[Nesting]) -> list[tuple[str, ...]]:
     """The strongly connected sets of more than one class."""
+    import networkx  # it takes a sixth of a second to load: only who asks for circles pays for it
+
     graph = networkx.DiGraph((n.outer, n.inner) for n in nestings)
     found = networkx.strongly_connected_components(graph)
     return sorted(tuple(sorted(names)) for names in found if len(names) > 1)

@@ -49,14 +49,15 @@ class CommandSet(NamedTuple):
     origin: str
 
 
-PREEMPT_RT = "CONFIG_PREEMPT_RT"
+# The headers of another configuration: what asserts the layout of records was made for this one.
+_PREEMPT_RT = ("-DCONFIG_PREEMPT_RT=1", "-D_Static_assert(...)=")
 
 
-def with_definition(commands: CommandSet, name: str) -> CommandSet:
-    """The same commands with an option of the configuration set."""
+def with_preempt_rt(commands: CommandSet) -> CommandSet:
+    """The same commands for a kernel with PREEMPT_RT, as far as a macro can make it one."""
     return commands._replace(
         commands=tuple(
-            msgspec.structs.replace(c, arguments=(*c.arguments, f"-D{name}=1"))
+            msgspec.structs.replace(c, arguments=(*c.arguments, *_PREEMPT_RT))
             for c in commands.commands
         )
     )
