@@ -176,7 +176,7 @@ class Evidencer:
     def failing(self, violation: Violation) -> dict[tuple[str, int], int]:
         """The calls of the path of which another caller meets the requirement, by (caller, place).
 
-        None where somebody dropped the lock or took it in the wrong mode: there it is clear.
+        Empty where somebody dropped the lock or took it in the wrong mode: there it is clear.
         """
         path = violation.path
         if path and path[-1].verdict is Verdict.BROKEN:
