@@ -4,8 +4,9 @@ That one works out again what rests on something that has changed since, and not
 lockcheck.queries. A file belongs to one question (which tree, which paths) put to one lockcheck
 with its rules and models. A file that is damaged is one that is not there.
 
-It is a pickle of plain values: objects of our own classes, and of no others, are made when it is
-read. It is written whole or not at all.
+It consists of pickles of plain values: objects of our own classes, and of no others, are made when
+it is read. Each query's answers are one of them: where nothing has changed, those are read that are
+asked for. It is written whole or not at all.
 """
 
 from __future__ import annotations
@@ -17,20 +18,22 @@ import os
 import pickle
 import tempfile
 import zlib
-from collections.abc import Mapping
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.memory import Memory
-from lockcheck.queries import Kept
+from lockcheck.queries import Kept, Table
 
 MAX_FILES = 8
 MAX_BYTES = 1 << 29  # of all files together
 SUFFIX = ".answers"
-_MAGIC = b"lockcheck answers 1\n"
+_MAGIC = b"lockcheck answers 2\n"
 _DIGEST_BYTES = 16
+_COUNT_BYTES = 4
 _PLAIN = frozenset(
     {
         ("builtins", "frozenset"),
@@ -44,19 +47,40 @@ _OURS = ("lockcheck.callgraph.", "lockcheck.facts.ir", "lockcheck.lockstate.", "
          "lockcheck.queries", "lockcheck.rules.")  # fmt: skip
 
 
-class KeptRun(NamedTuple):
-    """What is known of a run. bits: the numbers of fields in it, see StoreEffects."""
+class KeptRun:
+    """What is known of a run.
 
-    bits: Mapping[str, int]
-    packed: bytes
+    bits: the numbers of fields in it, see StoreEffects. state: which program it was about, b"" if
+    that has no name: programs of one state are the same in all that rules can ask.
+    """
+
+    def __init__(
+        self, bits: Mapping[str, int], state: bytes, sections: Sequence[memoryview]
+    ) -> None:
+        """`sections`: inputs, what rests on what, and the answers of each query; compressed."""
+        self.bits = bits
+        self.state = state
+        self._sections = sections
 
     def answers(self, analysis: Analysis) -> Kept | None:
         """Its answers, as those of an analysis; None if they cannot be read."""
         try:
-            found = _Unpickler(io.BytesIO(self.packed), analysis).load()
+            inputs, rests, *answers = (_read(section, analysis) for section in self._sections)
         except Exception:  # damage may look like anything
             return None
-        return found if isinstance(found, Kept) else None
+        return Kept(inputs, answers, rests)
+
+    def unread(self, analysis: Analysis) -> Callable[[int], Table]:
+        """What reads the answers of a query, by its number; none if they cannot be read."""
+
+        def read(number: int) -> Table:
+            try:
+                keys, values = _read(self._sections[number + 2], analysis)
+            except Exception:
+                return [], []
+            return keys, values
+
+        return read
 
 
 class KeptRuns:
@@ -76,24 +100,30 @@ class KeptRuns:
         except OSError:
             return None
         begin = len(_MAGIC) + _DIGEST_BYTES
-        digest, packed = content[len(_MAGIC) : begin], content[begin:]
-        if not content.startswith(_MAGIC) or _digest(packed) != digest:
+        digest, rest = content[len(_MAGIC) : begin], memoryview(content)[begin:]
+        if not content.startswith(_MAGIC) or _digest(rest) != digest:
             return None
         try:
-            stream = io.BytesIO(zlib.decompress(packed))
-            bits = _Unpickler(stream, None).load()
+            count = int.from_bytes(rest[:_COUNT_BYTES])
+            sizes = rest[_COUNT_BYTES : _COUNT_BYTES + 8 * count].cast("Q")
+            sections = []
+            begin = _COUNT_BYTES + 8 * count
+            for size in sizes:
+                sections.append(rest[begin : begin + size])
+                begin += size
+            bits, state = _read(sections[0], None)
         except Exception:  # made by another version of a library, for one
             return None
-        return KeptRun(bits, stream.read()) if isinstance(bits, dict) else None
+        return KeptRun(bits, state, sections[1:])
 
-    def save(self, bits: Mapping[str, int], kept: Kept) -> None:
+    def save(self, bits: Mapping[str, int], state: bytes, kept: Kept) -> None:
         """Keep a run. Failure to do so is no failure of the run."""
-        stream = io.BytesIO()
-        _Pickler(stream).dump(dict(bits))
-        _Pickler(stream).dump(kept)
-        packed = zlib.compress(stream.getbuffer(), 1)
+        parts = ((dict(bits), state), kept.inputs, kept.rests, *kept.answers)
+        sections = [_packed(part) for part in parts]
+        sizes = array("Q", map(len, sections))
+        rest = b"".join((len(sections).to_bytes(_COUNT_BYTES), sizes.tobytes(), *sections))
         with contextlib.suppress(OSError):
-            self._write(_MAGIC + _digest(packed), packed)
+            self._write(_MAGIC, _digest(rest), rest)
             self._drop_oldest()
 
     def _write(self, *parts: bytes) -> None:
@@ -135,8 +165,18 @@ def clear_kept(directory: Path) -> int:
     return freed
 
 
-def _digest(packed: bytes) -> bytes:
-    return blake2b(packed, digest_size=_DIGEST_BYTES).digest()
+def _digest(content: bytes | memoryview) -> bytes:
+    return blake2b(content, digest_size=_DIGEST_BYTES).digest()
+
+
+def _packed(value: Any) -> bytes:
+    stream = io.BytesIO()
+    _Pickler(stream).dump(value)
+    return zlib.compress(stream.getbuffer(), 1)
+
+
+def _read(section: memoryview, analysis: Analysis | None) -> Any:
+    return _Unpickler(io.BytesIO(zlib.decompress(section)), analysis).load()
 
 
 def _standing_for(name: str) -> Any:

@@ -177,7 +177,7 @@ def _still_true(
         commands.append(CompileCommand(unit.file, unit.directory, unit.arguments, KBUILD))
         files = [os.path.join(root, unit.file)]
         if known is not None:
-            files.extend(path for path, _ in known[1].files)
+            files.extend(path for path, _ in known.inputs.files)
         contents = " ".join(view.of(path).hex() for path in files)
         state.update(f"{key.hex()} {contents}\n".encode())
     store.close()

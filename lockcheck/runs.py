@@ -24,12 +24,17 @@ _NEARLY_THE_SAME = 10  # one answer in so many is worked out anew rather than ke
 
 
 class Started(NamedTuple):
-    """A run on a program. watched: that program, if what rests on what is noted."""
+    """A run on a program.
+
+    watched: that program, if what rests on what is noted. runs: where answers are to be kept.
+    state: what tells its units from others.
+    """
 
     program: Program
     watched: WatchedProgram | None
     run: RuleRun
     runs: KeptRuns | None
+    state: bytes
 
     def keep(self) -> None:
         """Keep the answers for the next run, where that saves it much."""
@@ -37,7 +42,7 @@ class Started(NamedTuple):
             return
         queries = self.watched.queries
         if queries.worked_out > max(_WORTH_KEEPING, queries.size // _NEARLY_THE_SAME):
-            self.runs.save(self.watched.latest.effects.bits, queries.keep())
+            self.runs.save(self.watched.latest.effects.bits, self.state, queries.keep())
 
 
 def start(
@@ -46,25 +51,28 @@ def start(
     models: Models,
     constants: Mapping[str, int],
     units: list[UnitFacts],
+    state: bytes,
     once: bool,
-    to_look_up: bool = False,
 ) -> Started:
     """A run on the program that units make up, with what the last one of its kind has left.
 
-    models: with the constants. once: whether nothing will be asked of it after the first report.
-    to_look_up: whether single answers are wanted, and no report.
+    models: with the constants. state: what tells these units from others, b"" where that is not
+    known. once: whether nothing will be asked of another program.
     """
     runs = _kept_runs(config, rules, constants)
     last = None if runs is None else runs.load()
     program = Program(units, models, None if last is None else last.bits)
     if once and runs is None:
-        return Started(program, None, RuleRun(program, rules), None)
+        return Started(program, None, RuleRun(program, rules), None, state)
     watched = WatchedProgram(program)
     run = RuleRun(watched, rules)
+    if last is not None and once and state and state == last.state:
+        watched.queries.take_in_unread(last.unread(run.analysis))
+        return Started(program, watched, run, None, state)
     kept = None if last is None else last.answers(run.analysis)
     if kept is not None:
-        watched.queries.take_in(kept, to_look_up)
-    return Started(program, watched, run, runs)
+        watched.queries.take_in(kept)
+    return Started(program, watched, run, runs, state)
 
 
 def _kept_runs(

@@ -18,7 +18,7 @@ from lockcheck.rules.loader import load_rules
 from lockcheck.rules.questions import Questions
 from lockcheck.runs import start
 from lockcheck.source.tree import check_architecture
-from lockcheck.units import Ahead, Units, find_commands
+from lockcheck.units import Ahead, Read, Units, find_commands
 
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ def answer(
     read = Units(config, commands, early.models, early.ahead).read(config.overlay, progress)
     notices = (*commands.notices, *read.notices)
     if not early.is_about(read.units):
-        return Answered(put(early.questions(read.units)), notices)
+        return Answered(put(early.questions(read)), notices)
     if early.error is not None:
         raise early.error
     return Answered(early.answer[0], notices)
@@ -94,28 +94,28 @@ class _Early(Generic[T]):
         self.ahead = Ahead(config, self.models)
         self.error: LockcheckError | None = None
         self.answer: list[T] = []
-        self._units = self.ahead.units()
-        if not self._units:
+        self._read = self.ahead.read()
+        if not self._read.units:
             return
         try:
-            self.answer.append(put(self.questions(self._units)))
+            self.answer.append(put(self.questions(self._read)))
         except LockcheckError as error:
             self.error = error
 
     def is_about(self, units: list[UnitFacts]) -> bool:
         """Whether these are the very units that were asked about."""
-        return bool(units) and list(map(id, units)) == list(map(id, self._units))
+        return bool(units) and list(map(id, units)) == list(map(id, self._read.units))
 
-    def questions(self, units: list[UnitFacts]) -> Questions:
+    def questions(self, read: Read) -> Questions:
         """Where questions about these units can be put.
 
         They are put to a run of all rules, as a check makes it: so they find its answers, and are
         answered the same with them and without.
         """
-        constants = {k: v for unit in units for k, v in unit.constants.items()}
+        constants = {k: v for unit in read.units for k, v in unit.constants.items()}
         models = self.models.with_constants(constants)
         started = start(
-            self._config, self._rules, models, constants, units, once=True, to_look_up=True
+            self._config, self._rules, models, constants, read.units, read.state, once=True
         )
         run = started.run
         if started.watched is not None:

@@ -6,6 +6,7 @@ that the unit was read from has the contents that it had then.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +16,7 @@ from lockcheck.errors import Notice, Severity
 from lockcheck.facts.inputs import Disk, SourceView, UnitInputs
 from lockcheck.facts.ir import UnitFacts
 from lockcheck.facts.known import Known, KnownUnit, tree_name
-from lockcheck.facts.store import FactStore, unit_key, without_garbage_collection
+from lockcheck.facts.store import FactStore, Stored, unit_key, without_garbage_collection
 from lockcheck.lower.worker import UnitJob, UnitResult, read_units
 from lockcheck.models.loader import Models
 from lockcheck.parse import libclang
@@ -33,21 +34,27 @@ _KEPT = 3  # versions of one unit's facts that are kept in memory
 
 
 class Read(NamedTuple):
-    """What came of reading the units."""
+    """What came of reading the units.
+
+    state: the same for the same units in the same order, in any run; b"" where that is not known.
+    """
 
     units: list[UnitFacts]
     notices: list[Notice]
+    state: bytes
 
 
 class _Version(NamedTuple):
     """Facts, and what they were made from.
 
+    digest: what the facts are, in few bytes; b"" where that is not known.
     replaced: the paths that had other contents than on disk, for facts that tell of errors: a file
     that was missing may be there by now.
     """
 
     facts: UnitFacts
     inputs: UnitInputs
+    digest: bytes
     replaced: frozenset[str] | None
 
 
@@ -68,7 +75,7 @@ class Ahead:
     def __init__(self, config: Config, models: Models) -> None:
         self.overlay = build_overlay(config.tree.root, config.overlay)
         self.view = SourceView(self.overlay)
-        self.facts: dict[bytes, tuple[UnitFacts, UnitInputs]] = {}
+        self.facts: dict[bytes, Stored] = {}
         if config.cache is None or config.commands is not None:
             return
         store = FactStore(Path(config.cache), str(config.tree.root))
@@ -81,9 +88,10 @@ class Ahead:
         finally:
             store.close()
 
-    def units(self) -> list[UnitFacts]:
+    def read(self) -> Read:
         """The facts of all units, in the order of that run."""
-        return [facts for facts, _ in self.facts.values()]
+        known = self.facts.values()
+        return Read([one.facts for one in known], [], _state(one.digest for one in known))
 
 
 def find_commands(config: Config) -> CommandSet:
@@ -192,8 +200,8 @@ class Units:
         facts = self._remembered(jobs, replaced)
         for job in jobs:
             if self._keys[job] in early:
-                facts[job.file] = early[self._keys[job]][0]
-                self._remember(job, *early[self._keys[job]], replaced)
+                facts[job.file] = early[self._keys[job]].facts
+                self._remember(job, early[self._keys[job]], replaced)
         if self._editor is not None:
             self._edited(self._editor, jobs, facts, overlay, replaced)
         for file in facts:
@@ -216,7 +224,12 @@ class Units:
             notices.append(_damaged(store.damaged, self._config.cache))
         progress.end()
         units = [facts[job.file] for job in jobs if job.file in facts]
-        return Read(units, [*patched.notices, *notices])
+        newest = (self._versions[job.file][:1] for job in jobs)
+        state = _state(
+            known[0].digest if known and known[0].facts is facts.get(job.file) else b""
+            for job, known in zip(jobs, newest, strict=True)
+        )
+        return Read(units, [*patched.notices, *notices], state)
 
     # -- what is known -------------------------------------------------------------------------
 
@@ -265,7 +278,7 @@ class Units:
         quick = editor.read(command, text, self._view, delivered)
         if quick is not None:
             facts[job.file] = quick.facts
-            self._remember(job, quick.facts, quick.inputs, replaced)
+            self._remember(job, Stored(quick.facts, quick.inputs, b""), replaced)
 
     def _received(
         self,
@@ -283,10 +296,8 @@ class Units:
             progress.advance(one.job.file)
         return self._remembered([job for job in jobs if job.file not in facts], replaced)
 
-    def _remember(
-        self, job: UnitJob, facts: UnitFacts, inputs: UnitInputs, replaced: frozenset[str]
-    ) -> None:
-        version = _Version(facts, inputs, replaced if facts.errors else None)
+    def _remember(self, job: UnitJob, found: Stored, replaced: frozenset[str]) -> None:
+        version = _Version(*found, replaced if found.facts.errors else None)
         self._keep(job, version)
         self._tell(Fresh(job, version))
 
@@ -332,11 +343,13 @@ class Units:
                 if result.inputs is None:
                     self._versions[job.file] = []  # good for now, and never again
                     continue
-                self._remember(job, result.facts, result.inputs, replaced)
                 on_disk = replaced.isdisjoint(path for path, _ in result.inputs.files)
-                if store is None or result.facts.errors or not (on_disk or self.keeps_all):
-                    continue
-                store.save(self._keys[job], result.inputs, result.facts, on_trial=not on_disk)
+                digest = b""
+                if store is not None and not result.facts.errors and (on_disk or self.keeps_all):
+                    digest = store.save(
+                        self._keys[job], result.inputs, result.facts, on_trial=not on_disk
+                    )
+                self._remember(job, Stored(result.facts, result.inputs, digest), replaced)
             missing = [job for job in _to_read_again(jobs, facts) if job not in again]
             again.update(missing)
         return [
@@ -362,8 +375,8 @@ class Units:
                     continue
                 known = store.load(self._keys[job], self._view, self._models.functions)
                 if known is not None:
-                    facts[job.file] = known[0]
-                    self._remember(job, *known, replaced)
+                    facts[job.file] = known.facts
+                    self._remember(job, known, replaced)
                     progress.advance(job.file)
 
 
@@ -375,6 +388,16 @@ def key_of(root: Path, unit: UnitJob | KnownUnit) -> bytes:
 def _question(config: Config) -> bytes:
     """What tells runs that are likely to need the same units."""
     return unit_key((str(config.tree.root), str(config.tree.build), *config.paths))
+
+
+def _state(digests: Iterable[bytes]) -> bytes:
+    """What tells units, in their order, from others; b"" where one of them has no digest."""
+    state = hashlib.blake2b(digest_size=16)
+    for digest in digests:
+        if not digest:
+            return b""
+        state.update(digest)
+    return state.digest()
 
 
 def _delivered(units: Iterable[UnitFacts]) -> set[str]:

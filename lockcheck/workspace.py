@@ -16,7 +16,6 @@ from lockcheck.beside import Sent, beside
 from lockcheck.callgraph.program import Program
 from lockcheck.config import Config
 from lockcheck.errors import Notice, Severity
-from lockcheck.facts.ir import UnitFacts
 from lockcheck.findings.model import Report, TreeInfo
 from lockcheck.findings.suppress import SuppressionEntry, apply, load_suppressions
 from lockcheck.models.loader import check_constants, load_models
@@ -142,7 +141,7 @@ class Workspace:
         # What is kept lives long, and is not worth scanning for garbage.
         gc.disable()
         try:
-            run = self._run_on(read.units, constants)
+            run = self._run_on(read, constants)
             checked = run.check(progress.advance)
             known = self._started
             if known is not None and known.watched is not None:
@@ -187,15 +186,17 @@ class Workspace:
             self._ahead = Sent(self._units.read_ahead, list(self._expected))
         return read
 
-    def _run_on(self, units: list[UnitFacts], constants: dict[str, int]) -> RuleRun:
-        """The run of all rules that knows most of the program that these units make up."""
+    def _run_on(self, read: Read, constants: dict[str, int]) -> RuleRun:
+        """The run of all rules that knows most of the program that the units make up."""
         models = self._models.with_constants(constants)
         known = self._started
         if known is not None and known.watched is not None and known.watched.models == models:
-            self.program = Program(units, models, known.watched.latest.effects.bits)
+            self.program = Program(read.units, models, known.watched.latest.effects.bits)
             known.watched.become(self.program)
             return known.run
-        self._started = start(self._config, self.rules, models, constants, units, self._once)
+        self._started = start(
+            self._config, self.rules, models, constants, read.units, read.state, self._once
+        )
         self.program = self._started.program
         return self._started.run
 

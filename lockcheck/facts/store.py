@@ -26,11 +26,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
 from lockcheck import __version__
 from lockcheck.facts.inputs import SourceView, UnitInputs
-from lockcheck.facts.ir import Function, UnitFacts
+from lockcheck.facts.ir import UnitFacts
+from lockcheck.facts.packed import digest_of, pack, unpack
 
 _SCHEMA = 8
 _FILE = f"facts-{_SCHEMA}.sqlite"
@@ -69,6 +68,14 @@ CREATE TABLE IF NOT EXISTS asked (
   used INTEGER NOT NULL
 )""",
 )
+
+
+class Stored(NamedTuple):
+    """Facts that were found. digest: what they are, in few bytes."""
+
+    facts: UnitFacts
+    inputs: UnitInputs
+    digest: bytes
 
 
 class TreeUse(NamedTuple):
@@ -205,9 +212,7 @@ class FactStore:
 
     # -- entries -------------------------------------------------------------------------------
 
-    def load(
-        self, key: bytes, view: SourceView, modelled: Container[str]
-    ) -> tuple[UnitFacts, UnitInputs] | None:
+    def load(self, key: bytes, view: SourceView, modelled: Container[str]) -> Stored | None:
         """The facts under a key whose inputs are as they are in `view`, with these inputs.
 
         modelled: names of the functions that models stand for; the facts must have been made with
@@ -223,7 +228,7 @@ class FactStore:
             ).fetchall()
             for number, used, checksum, packed in rows:
                 found = self._entry(number, checksum, packed, view)
-                if found is not None and _has_same_models(found[0], modelled):
+                if found is not None and _has_same_models(found.facts, modelled):
                     if used < time.time() - _USE_SECONDS:
                         self._touched.append(number)
                     return found
@@ -231,9 +236,7 @@ class FactStore:
             self._fail(error)
         return None
 
-    def _entry(
-        self, number: int, checksum: int, packed: bytes, view: SourceView
-    ) -> tuple[UnitFacts, UnitInputs] | None:
+    def _entry(self, number: int, checksum: int, packed: bytes, view: SourceView) -> Stored | None:
         """One entry, if it is whole and its inputs are the same."""
         assert self._db is not None
         try:
@@ -246,25 +249,25 @@ class FactStore:
         if row is None or zlib.crc32(row[0], zlib.crc32(packed)) != checksum:
             return None
         try:
-            return _decode(marshal.loads(row[0])), inputs
+            return Stored(unpack(row[0]), inputs, digest_of(row[0]))
         except (EOFError, ValueError, TypeError, IndexError):
             return None
 
     def save(
         self, key: bytes, inputs: UnitInputs, facts: UnitFacts, on_trial: bool = False
-    ) -> None:
-        """Keep facts. Failure to do so is no failure of the run.
+    ) -> bytes:
+        """Keep facts; their digest, b"" if there is none. Failure is no failure of the run.
 
         on_trial: of contents that are not the tree's. They are the first to go when there are many
             states of a unit, until they are used again.
         """
         if self._db is None:
-            return
+            return b""
         try:
             packed = marshal.dumps(tuple(inputs))
-            content = marshal.dumps(_encode(facts))
+            content = pack(facts)
         except ValueError:
-            return
+            return b""
         row = (
             key,
             hashlib.sha256(packed).digest()[:16],
@@ -287,6 +290,7 @@ class FactStore:
                 self._insert(row)
         except sqlite3.Error as error:
             self._fail(error)
+        return digest_of(content)
 
     def _insert(self, row: tuple[Any, ...]) -> None:
         assert self._db is not None
@@ -464,20 +468,6 @@ def _has_same_models(facts: UnitFacts, modelled: Container[str]) -> bool:
     return all(name in modelled for name in facts.hidden) and not any(
         key.split("@", 1)[0] in modelled for key in facts.needs
     )
-
-
-def _encode(facts: UnitFacts) -> Any:
-    values = list(msgspec.structs.astuple(facts))
-    values[1] = tuple(msgspec.structs.astuple(f) for f in facts.functions)
-    values[2] = tuple(msgspec.structs.astuple(f) for f in facts.inlines)
-    return tuple(values)
-
-
-def _decode(values: Any) -> UnitFacts:
-    fields = list(values)
-    fields[1] = tuple(Function(*f) for f in fields[1])
-    fields[2] = tuple(Function(*f) for f in fields[2])
-    return UnitFacts(*fields)
 
 
 @contextlib.contextmanager

@@ -16,11 +16,21 @@ and what comes of that hangs on where one begins. So they are settled together, 
 order, and count as one; see `Settling`.
 """
 
-from lockcheck.queries.carried import Kept
+from lockcheck.queries.carried import Kept, Table
 from lockcheck.queries.circles import FunctionQuery, Settling
 from lockcheck.queries.inputs import Inputs
 from lockcheck.queries.node import Node
 from lockcheck.queries.query import Query
 from lockcheck.queries.versions import Cycle, Queries
 
-__all__ = ["Cycle", "FunctionQuery", "Inputs", "Kept", "Node", "Queries", "Query", "Settling"]
+__all__ = [
+    "Cycle",
+    "FunctionQuery",
+    "Inputs",
+    "Kept",
+    "Node",
+    "Queries",
+    "Query",
+    "Settling",
+    "Table",
+]

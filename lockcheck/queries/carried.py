@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from lockcheck.queries.node import Node
 
 if TYPE_CHECKING:
     from lockcheck.queries.versions import Queries
+
+
+Table: TypeAlias = tuple[list[Any], list[Any]]  # keys, and what belongs to each
 
 
 class Kept(NamedTuple):
@@ -18,9 +22,9 @@ class Kept(NamedTuple):
     rests on, as an array; numbers count inputs first.
     """
 
-    inputs: list[tuple[list[Any], list[Any]]]
-    answers: list[tuple[list[Any], list[Any]]]
-    rests: list[bytes]
+    inputs: Sequence[Table]
+    answers: Sequence[Table]
+    rests: Sequence[bytes]
 
 
 class Token(NamedTuple):

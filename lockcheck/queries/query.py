@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
+from lockcheck.queries.carried import Table
 from lockcheck.queries.node import Node
 from lockcheck.queries.versions import Queries
 
@@ -15,12 +16,13 @@ V = TypeVar("V")
 class Query(Generic[K, V]):
     """A function with a memory. `make` works an answer out; it may ask other queries."""
 
-    __slots__ = ("_make", "_nodes", "_queries")
+    __slots__ = ("_make", "_nodes", "_queries", "_unread")
 
     def __init__(self, queries: Queries, make: Callable[[K], V]) -> None:
         self._queries = queries
         self._make = make
         self._nodes: dict[K, Node] = {}
+        self._unread: Callable[[], Table] | None = None  # reads answers that are known
         queries.add_query(self)
 
     def __call__(self, key: K) -> V:
@@ -35,7 +37,11 @@ class Query(Generic[K, V]):
         return value
 
     def _ask(self, key: K, node: Node | None) -> V:
-        node = self._renew(key, node)
+        if self._unread is not None:
+            self._read()
+            node = self._nodes.get(key)
+        if node is None or node.stale:
+            node = self._renew(key, node)
         reading = self._queries.reading
         if reading is not None:
             reading[node] = None
@@ -85,6 +91,17 @@ class Query(Generic[K, V]):
         for node in nodes.values():
             node.of = self
         self._nodes = nodes
+
+    def know_unread(self, read: Callable[[], Table]) -> None:
+        """Take them in when one is asked for."""
+        self._unread = read
+
+    def _read(self) -> None:
+        assert self._unread is not None
+        keys, values = self._unread()
+        self._unread = None
+        now = self._queries.now
+        self._nodes = {k: Node(self, k, v, now) for k, v in zip(keys, values, strict=True)}
 
     def stale(self) -> list[Node]:
         """The answers that may not be right any more."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from lockcheck.queries.carried import Kept, Part
+from lockcheck.queries.carried import Kept, Part, Table
 from lockcheck.queries.inputs import Inputs
 from lockcheck.queries.node import Node, Refreshing
 
@@ -30,6 +31,7 @@ class Queries:
         "_kept",
         "_parts",
         "_queries",
+        "_unread",
         "cycle_of",
         "cycles",
         "now",
@@ -46,7 +48,9 @@ class Queries:
         self._queries: list[Query[Any, Any]] = []
         self.worked_out = 0  # answers, as opposed to those that were known
         self._parts: list[Node] = []
-        self._kept: dict[int, dict[Any, Node]] = {}  # answers of queries that are not there yet
+        # Answers of queries that may not be there yet, by number; and what reads them.
+        self._kept: dict[int, dict[Any, Node]] = {}
+        self._unread: Callable[[int], Table] | None = None
         # Function → those that call each other with it; set by whoever knows the calls.
         self.cycles: Mapping[str, Cycle] = {}
         self.cycle_of: Inputs[str, Cycle | None] = Inputs(self, lambda key: self.cycles.get(key))
@@ -57,9 +61,12 @@ class Queries:
 
     def add_query(self, query: Query[Any, Any]) -> None:
         """Have what nobody needs any more dropped, and what was kept known."""
-        kept = self._kept.pop(len(self._queries), None)
+        number = len(self._queries)
+        kept = self._kept.pop(number, None)
         if kept is not None:
             query.know(kept)
+        elif self._unread is not None:
+            query.know_unread(partial(self._unread, number))
         self._queries.append(query)
 
     # -- versions ------------------------------------------------------------------------------
@@ -131,13 +138,13 @@ class Queries:
         Call it after `sweep`. What inputs were is kept as their tokens.
         """
         numbers: dict[Node, int] = {}
-        inputs: list[tuple[list[Any], list[Any]]] = []
+        inputs: list[Table] = []
         for table in self._inputs:
             known = table.known()
             for node in known:
                 numbers[node] = len(numbers)
             inputs.append(([n.key for n in known], [table.token(n.value) for n in known]))
-        answers: list[tuple[list[Any], list[Any]]] = []
+        answers: list[Table] = []
         order: list[Node] = []
         for query in self._queries:
             nodes = list(query.known())
@@ -153,12 +160,21 @@ class Queries:
         rests = [array("I", map(numbers.__getitem__, node.on)).tobytes() for node in order]
         return Kept(inputs, answers, rests)
 
-    def take_in(self, kept: Kept, to_look_up: bool = False) -> None:
+    def take_in_unread(self, read: Callable[[int], Table]) -> None:
+        """Know what another run knew of the very same program, for as long as that is not replaced.
+
+        read: gives the answers of a query by its number, in the order of that run; it is asked when
+            one of them is.
+        What rests on what is not known, so no version may follow, and nothing of it can be kept.
+        """
+        for number, query in enumerate(self._queries):
+            query.know_unread(partial(read, number))
+        self._unread = read
+
+    def take_in(self, kept: Kept) -> None:
         """Know what another run knew; then read all inputs, and find out what has changed.
 
         Inputs have to be there already; queries may be made later, in the order of that run.
-        to_look_up: there will be no other version, and nobody asks what rests on what. Where
-            nothing has changed, that is not taken in.
         """
         if len(kept.inputs) != len(self._inputs):
             return  # of other queries
@@ -176,8 +192,6 @@ class Queries:
             else:
                 query.know(known)
         changed = self._read_again()
-        if to_look_up and not changed:
-            return
         part = Part(self)
         nodes.extend(Node(part, None, None, 0) for _ in range(first + len(kept.rests) - len(nodes)))
         get = nodes.__getitem__
@@ -190,6 +204,7 @@ class Queries:
     def forget_unclaimed(self) -> None:
         """Queries that are made from now on are none of those whose answers were taken in."""
         self._kept = {}
+        self._unread = None
 
     def still_holds(self, node: Node) -> bool:
         """Whether all that a stale answer rests on has come out as it was."""

@@ -49,6 +49,7 @@ class Promise(NamedTuple):
 
     needs: for each way to fail the locks of which one would have met it; empty for one that was
         decided on the spot.
+    number: counts those of a function.
     """
 
     function: str
@@ -56,6 +57,7 @@ class Promise(NamedTuple):
     origin: str
     asked: tuple[tuple[At | None, tuple[Need, ...]], ...]
     text: str
+    number: int = 0
 
 
 class Instance(NamedTuple):
@@ -225,7 +227,7 @@ class AssertionAnalysis:
         return self._instances
 
     def _find_promises(self, key: str) -> tuple[Promise, ...]:
-        return tuple(self._finder.find(key))
+        return tuple(p._replace(number=n) for n, p in enumerate(self._finder.find(key)))
 
     def _decide_all(self, key: str) -> tuple[Instance, ...]:
         return tuple(
@@ -261,9 +263,8 @@ class AssertionAnalysis:
         unproved = self._not_proved(instance.asserted) if instance.is_proved else None
         if not unproved:
             return instance
-        key = instance.promise.function
-        number = next(i for i, p in enumerate(self._promises(key)) if p is instance.promise)
-        for again in self._decided_without((key, number)):
+        promise = instance.promise
+        for again in self._decided_without((promise.function, promise.number)):
             same = (again.function, again.loc) == (instance.function, instance.loc)
             if same and not again.is_proved:
                 return instance._replace(unproved=rests_on(unproved, again.unproved))

@@ -7,6 +7,7 @@ import pickle
 import random
 import re
 import shutil
+import zlib
 from pathlib import Path
 
 import msgspec
@@ -147,19 +148,22 @@ class _Evil:
 
 
 def test_a_file_makes_no_other_objects() -> None:
-    run = kept.KeptRun({}, pickle.dumps(_Evil()))
+    evil = memoryview(zlib.compress(pickle.dumps(_Evil())))
+    run = kept.KeptRun({}, b"", [evil, evil, evil])
     assert run.answers(None) is None  # type: ignore[arg-type]
+    assert run.unread(None)(0) == ([], [])  # type: ignore[arg-type]
 
 
 def test_old_files_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "MAX_FILES", 2)
     nothing = kept.Kept([], [], [])
     for number in range(4):
-        kept.KeptRuns(tmp_path, str(number)).save({"field": number}, nothing)
+        kept.KeptRuns(tmp_path, str(number)).save({"field": number}, b"state", nothing)
     assert len(kept.kept_files(tmp_path)) == 2
     run = kept.KeptRuns(tmp_path, "3").load()
     assert run is not None
     assert run.bits == {"field": 3}
+    assert run.state == b"state"
     assert kept.KeptRuns(tmp_path, "0").load() is None
     assert kept.clear_kept(tmp_path) > 0
     assert kept.kept_files(tmp_path) == []
@@ -169,5 +173,5 @@ def test_a_directory_that_cannot_be_written_is_no_failure(tmp_path: Path) -> Non
     file = tmp_path / "file"
     file.write_text("")
     runs = kept.KeptRuns(file, "question")
-    runs.save({}, kept.Kept([], [], []))
+    runs.save({}, b"", kept.Kept([], [], []))
     assert runs.load() is None
