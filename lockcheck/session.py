@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from lockcheck.beside import beside
 from lockcheck.config import Config
-from lockcheck.errors import LockcheckError, Notice
-from lockcheck.facts.ir import UnitFacts
+from lockcheck.errors import Notice
 from lockcheck.findings.model import Report
-from lockcheck.models.loader import check_constants, load_models
 from lockcheck.progress import Progress, SilentProgress
-from lockcheck.rules.chosen import chosen
-from lockcheck.rules.loader import load_rules
-from lockcheck.rules.questions import Questions
-from lockcheck.runs import start
 from lockcheck.source.tree import check_architecture
-from lockcheck.units import Ahead, Read, Units, find_commands
+from lockcheck.units import Units, find_commands
+
+if TYPE_CHECKING:
+    from lockcheck.rules.questions import Questions
 
 T = TypeVar("T")
 
@@ -71,7 +68,9 @@ def answer(
     gc.disable()  # the facts are acyclic, and the process answers and ends
     progress.begin("compile commands", None)
     with beside(find_commands, config) as asked:
-        early = _Early(config, put)
+        from lockcheck.early import Early  # half of the program: kbuild need not wait for it
+
+        early = Early(config, put)
         commands = asked()
     progress.end()
     read = Units(config, commands, early.models, early.ahead).read(config.overlay, progress)
@@ -81,43 +80,3 @@ def answer(
     if early.error is not None:
         raise early.error
     return Answered(early.answer[0], notices)
-
-
-class _Early(Generic[T]):
-    """The answer for the units of the last run."""
-
-    def __init__(self, config: Config, put: Callable[[Questions], T]) -> None:
-        self._config = config
-        self._rules = chosen(load_rules(config.rules), config.enable)
-        self.models = load_models()
-        check_constants(self.models)
-        self.ahead = Ahead(config, self.models)
-        self.error: LockcheckError | None = None
-        self.answer: list[T] = []
-        self._read = self.ahead.read()
-        if not self._read.units:
-            return
-        try:
-            self.answer.append(put(self.questions(self._read)))
-        except LockcheckError as error:
-            self.error = error
-
-    def is_about(self, units: list[UnitFacts]) -> bool:
-        """Whether these are the very units that were asked about."""
-        return bool(units) and list(map(id, units)) == list(map(id, self._read.units))
-
-    def questions(self, read: Read) -> Questions:
-        """Where questions about these units can be put.
-
-        They are put to a run of all rules, as a check makes it: so they find its answers, and are
-        answered the same with them and without.
-        """
-        constants = {k: v for unit in read.units for k, v in unit.constants.items()}
-        models = self.models.with_constants(constants)
-        started = start(
-            self._config, self._rules, models, constants, read.units, read.state, once=True
-        )
-        run = started.run
-        if started.watched is not None:
-            started.watched.queries.forget_unclaimed()
-        return Questions(started.watched or started.program, run.analysis, run.finder)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -312,17 +314,20 @@ def _add_from_kbuild(collection: _Collection, paths: Sequence[str]) -> None:
     """Ask kbuild about `paths`, with wider goals from round to round until each has a unit."""
     tree = collection.tree
     asked: set[str] = set()
-    for goals_of in (_first_goals, _second_goals, _last_goals):
-        # A path that has saved commands must be asked about once, too.
-        open_paths = collection.uncovered(paths) if asked else paths
-        goals = set(goals_of(collection, open_paths)) - asked
-        if "" in goals:
-            goals = {""}
-        if goals:
-            asked |= goals
-            _ask(collection, sorted(goals))
-        if "" in asked:
-            break
+    with ThreadPoolExecutor(1) as beside_make:
+        makefiles = beside_make.submit(list, kbuild.makefiles_of(tree))
+        second_goals = partial(_second_goals, makefiles)
+        for goals_of in (_first_goals, second_goals, _last_goals):
+            # A path that has saved commands must be asked about once, too.
+            open_paths = collection.uncovered(paths) if asked else paths
+            goals = set(goals_of(collection, open_paths)) - asked
+            if "" in goals:
+                goals = {""}
+            if goals:
+                asked |= goals
+                _ask(collection, sorted(goals))
+            if "" in asked:
+                break
     if collection.generated:
         collection.notices.append(
             Notice(
@@ -363,13 +368,15 @@ def _first_goals(collection: _Collection, paths: Sequence[str]) -> Iterator[str]
         yield kbuild.goal_directory(root, _directory(path))
 
 
-def _second_goals(collection: _Collection, paths: Sequence[str]) -> Iterator[str]:
+def _second_goals(
+    makefiles: Future[list[tuple[str, bytes]]], collection: _Collection, paths: Sequence[str]
+) -> Iterator[str]:
     """Yield who else builds files of `paths`: Makefiles that refer to a directory from afar.
 
     Not only for open paths: `virt` has units of its own, and others' in `virt/kvm`.
     """
     for places in kbuild.referring_directories(
-        collection.tree, _silent_directories(collection)
+        collection.tree, _silent_directories(collection), makefiles.result()
     ).values():
         for place in places:
             yield kbuild.goal_directory(collection.tree.root, place)

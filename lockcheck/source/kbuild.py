@@ -191,16 +191,21 @@ def goal_directory(root: Path, directory: str) -> str:
     return current
 
 
-def referring_directories(tree: KernelTree, directories: Collection[str]) -> dict[str, list[str]]:
+def referring_directories(
+    tree: KernelTree,
+    directories: Collection[str],
+    makefiles: Iterable[tuple[str, bytes]] | None = None,
+) -> dict[str, list[str]]:
     """Find directories whose Makefile names files of other ones: `../../../virt/kvm/x.o`.
 
+    makefiles: what `makefiles_of(tree)` gives, where that is known already.
     Returns, for each of `directories` (tree-relative), the directories of the Makefiles
     that refer to it, for the configured architecture only, sorted.
     """
     found: dict[str, set[str]] = defaultdict(set)
     # Before anything is resolved, the last component must occur in the text.
     names = [os.fsencode(PurePosixPath(directory).name) for directory in directories]
-    for where, content in _makefiles(tree):
+    for where, content in makefiles_of(tree) if makefiles is None else makefiles:
         if not where or not any(name in content for name in names):
             continue  # the top Makefile names many directories, and builds through theirs
         text = content.decode("utf-8", errors="replace")
@@ -238,7 +243,7 @@ def _token_directories(where: str, token: str) -> set[str]:
     return candidates | {os.path.dirname(c) for c in candidates}
 
 
-def _makefiles(tree: KernelTree) -> Iterator[tuple[str, bytes]]:
+def makefiles_of(tree: KernelTree) -> Iterator[tuple[str, bytes]]:
     """Yield (directory, content) of the Makefiles of the kernel, without other architectures."""
     # Only host tools and prose live there; reading them would double the time.
     skipped = {"Documentation", "scripts", "tools", "LICENSES"}

@@ -70,11 +70,15 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
         ),
         "one configuration, checked as often as contents change",
     ),
+    "early": (
+        frozenset({"config", "facts", "models", "units", "runs", "rules"}),
+        "a question put to the units of the last run; whether these are the ones is told later",
+    ),
     "session": (
         frozenset(
             {
-                *("beside", "config", "progress", "source", "facts", "models", "units"),
-                *("runs", "workspace", "rules", "findings"),
+                *("beside", "config", "progress", "source", "units"),
+                *("early", "workspace", "rules", "findings"),
             }
         ),
         "one run; how it is shown is for whoever asked",
