@@ -43,8 +43,10 @@ class LockWay(NamedTuple):
     dropped: locks of callers that are dropped before it comes to that.
     gates: classes of the locks that are held exclusively on the way.
     call, loc: the call in this function. target, slot: what is called there, and how.
-    waits: the call does not call the target but waits for it to end.
-    below: the way of the target, None when it is a primitive.
+    waits: the call does not call the target but waits for it to end. waited: so does one below.
+    below: the number of the target's way, None when it is a primitive; see `LockWays.along`. Were
+        that way itself here, all callers would change with a line of the target.
+    alone: whether that is one of the target's by itself, and not of what it waits for.
     length: calls down to the primitive. maybes: those that are made on some ways only.
     backs_off: it gives up rather than deadlock among locks of its class.
     last: it may happen only when the last reference to an object is dropped.
@@ -61,7 +63,9 @@ class LockWay(NamedTuple):
     target: str
     slot: str | None
     waits: bool
-    below: LockWay | None
+    waited: bool
+    below: int | None
+    alone: bool
     length: int
     maybes: int
     backs_off: bool
@@ -139,7 +143,7 @@ class LockReach:
 class LockWays:
     """Answers which locks functions take. Computed on demand, once each.
 
-    taking: function → what it takes.
+    taking: function → what it takes. ways: the ways in which it does, shortest first.
     UNSOUND: recursion is not followed: what a function takes when it is entered again, it takes the
     first time.
     """
@@ -161,6 +165,13 @@ class LockWays:
         settling = Settling(queries, self._settle)
         self.taking = FunctionQuery(settling, self._collect, _NOTHING)
         self._taking_alone = FunctionQuery(settling, self._collect_alone, _NOTHING)
+        # What callers ask for: the states in `nested` are others whenever they are worked out.
+        self.ways: FunctionQuery[str, tuple[LockWay, ...]] = FunctionQuery(
+            settling, lambda key: self.taking(key).ways, (), once=False
+        )
+        self._ways_alone: FunctionQuery[str, tuple[LockWay, ...]] = FunctionQuery(
+            settling, lambda key: self._taking_alone(key).ways, (), once=False
+        )
         self._views = Views(analysis)
 
     @property
@@ -178,9 +189,13 @@ class LockWays:
     def _ordering(self, key: str) -> Ordering:
         return self._order.functions.get(key.split("@", 1)[0], _NO_ORDERING)
 
-    def ways(self, key: str) -> tuple[LockWay, ...]:
-        """The ways in which a function takes locks, shortest first."""
-        return self.taking(key).ways
+    def along(self, way: LockWay) -> Iterator[LockWay]:
+        """A way, and those below it, down to the function that calls the primitive."""
+        yield way
+        while way.below is not None:
+            ways = self._ways_alone if way.alone else self.ways
+            way = ways(way.target)[way.below]
+            yield way
 
     def _collect_alone(self, key: str) -> Taking:
         """What a function takes by itself.
@@ -243,7 +258,7 @@ class LockWays:
                 guard = (through, *guard)
         start = LockWay(
             ("class", ""), WRITE, NO_SUBCLASS, guard, self._dropped(at), frozenset(), number,
-            call.event[1], target, call.slot, False, None, 1, 0, False, False,
+            call.event[1], target, call.slot, False, False, None, alone, 1, 0, False, False,
         )  # fmt: skip
         ordering = self._ordering(target)
         if ordering.runs is not None:
@@ -254,9 +269,9 @@ class LockWays:
         if model is not None or ordering.waits_for:
             yield from self._primitive(start, model, ordering, at.terms[1:])
             return
-        taking = self._taking_alone if alone else self.taking
-        for way in taking(target).ways:
-            lifted = self._lift(way, start, view)
+        ways = self._ways_alone if alone else self.ways
+        for below, way in enumerate(ways(target)):
+            lifted = self._lift(way, below, start, view)
             if lifted is not None:
                 yield lifted
 
@@ -313,13 +328,14 @@ class LockWays:
             key = runner.function
             given = tuple(map(at.state.evaluate, runner.argument(thing)))
             view = CallView(self._analysis, At(at.state, (("fn", key), *given)))
-            for way in self._taking_alone(key).ways:
+            waiting = start._replace(target=key, waits=True, waited=True, alone=True)
+            for below, way in enumerate(self._ways_alone(key)):
                 if way.mode != GRACE:
-                    lifted = self._lift(way, start._replace(target=key, waits=True), view)
+                    lifted = self._lift(way, below, waiting, view)
                     if lifted is not None:
                         yield lifted._replace(gates=frozenset())
 
-    def _lift(self, way: LockWay, start: LockWay, view: CallView) -> LockWay | None:
+    def _lift(self, way: LockWay, below: int, start: LockWay, view: CallView) -> LockWay | None:
         """A callee's way as the call's own, in the caller's terms; None if it cannot happen."""
         guard: list[Condition] = []
         for condition in way.guard:
@@ -340,7 +356,8 @@ class LockWays:
             guard=tuple(guard[:MAX_GUARD]),
             dropped=dropped,
             gates=way.gates,
-            below=way,
+            waited=start.waited or way.waited,
+            below=below,
             length=way.length + 1,
             maybes=way.maybes,
             last=way.last,
@@ -444,10 +461,3 @@ def _subclass(ordering: Ordering, args: tuple[Expr, ...]) -> int:
         return NO_SUBCLASS
     given = args[ordering.subclass]
     return int(given[1]) if given[0] == "k" else ANY_SUBCLASS
-
-
-def deepest(way: LockWay) -> LockWay:
-    """The way of the function that calls the primitive."""
-    while way.below is not None:
-        way = way.below
-    return way

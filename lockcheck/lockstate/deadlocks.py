@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from lockcheck.facts.ir import UNKNOWN, Expr
-from lockcheck.lockstate.acquiring import ANY_SUBCLASS, GRACE, LockWay, class_name
+from lockcheck.lockstate.acquiring import ANY_SUBCLASS, GRACE, class_name
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.contexts import ContextFinder, Surroundings
 from lockcheck.lockstate.ordering import OrderEdge, Orders, excludes
@@ -77,6 +77,10 @@ class Deadlocks:
         self._program = analysis.program
         self._orders = orders
         self._contexts = ContextFinder(analysis)
+
+    def _functions(self, edge: OrderEdge) -> tuple[str, ...]:
+        below = (way.target for way in self._orders.ways.along(edge.way) if way.below is not None)
+        return (edge.function, *below)
 
     # -- one task ------------------------------------------------------------------------------
 
@@ -182,9 +186,9 @@ class Deadlocks:
             return FAR_BELOW
         if _computed_twice(edge.way.guard):
             return PREDICATES
-        if not all(map(self._analysis.is_settled, _functions(edge))):
+        if not all(map(self._analysis.is_settled, self._functions(edge))):
             return BUDGET
-        if len(set(self._parts(_functions(edge)))) > 1:
+        if len(set(self._parts(self._functions(edge)))) > 1:
             return VERSIONS
         return ""
 
@@ -202,7 +206,7 @@ class Deadlocks:
                 continue
             if not _is_again(edge) and edge.inner.name in _classes(context):
                 continue  # it would be taken again there: not an order of two locks
-            functions = (*(step.caller for step in context.chain), *_functions(edge))
+            functions = (*(step.caller for step in context.chain), *self._functions(edge))
             if len(set(self._parts(functions))) > 1:
                 continue
             yield Side(edge, context)
@@ -225,8 +229,8 @@ class Deadlocks:
         """Whether two sides belong to one running system."""
         functions = (
             *(step.caller for side in (one, other) for step in side.context.chain),
-            *_functions(one.edge),
-            *_functions(other.edge),
+            *self._functions(one.edge),
+            *self._functions(other.edge),
         )
         return len(set(self._parts(functions))) <= 1
 
@@ -238,16 +242,6 @@ def _is_again(edge: OrderEdge) -> bool:
 
 def _classes(context: Surroundings) -> frozenset[str | None]:
     return frozenset(class_name(lock) for lock, _ in context.locks)
-
-
-def _functions(edge: OrderEdge) -> tuple[str, ...]:
-    names = [edge.function]
-    way: LockWay | None = edge.way
-    while way is not None:
-        if way.below is not None:
-            names.append(way.target)
-        way = way.below
-    return tuple(names)
 
 
 def plainness(edge: OrderEdge) -> tuple[bool, int, int, int, str, int]:
@@ -365,9 +359,4 @@ def is_reader(edge: OrderEdge) -> bool:
 
 def waits(edge: OrderEdge) -> bool:
     """Whether the function waits for another one, that runs elsewhere, on the way."""
-    way: LockWay | None = edge.way
-    while way is not None:
-        if way.waits:
-            return True
-        way = way.below
-    return False
+    return edge.way.waited

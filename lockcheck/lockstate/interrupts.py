@@ -105,7 +105,7 @@ class InterruptLocks:
         found: list[Taken] = []
         for entry, name, private in self._entries.interrupts(key):
             for way in self._ways.ways(key):
-                if way.mode == GRACE or _waits(way) or class_name(way.lock) is None:
+                if way.mode == GRACE or way.waited or class_name(way.lock) is None:
                     continue
                 if not (private and root(way.lock)[0] == "p"):
                     found.append(Taken(key, way, self._contexts_of[name], entry))
@@ -208,14 +208,6 @@ def _sections(at: At) -> frozenset[str]:
 def _names(context: Surroundings) -> frozenset[str]:
     """The sections in which control comes to a function; models name them as classes."""
     return frozenset(str(lock[1]) for lock, _ in context.locks if lock[0] in ("section", "class"))
-
-
-def _waits(way: LockWay | None) -> bool:
-    while way is not None:
-        if way.waits:
-            return True
-        way = way.below
-    return False
 
 
 def _rank(found: IrqUnsafe) -> int:

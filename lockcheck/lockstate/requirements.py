@@ -83,6 +83,9 @@ class Checker:
         self._views = Views(analysis)
         self._looked_at = LookedAt(analysis)
         self._edges = Query(analysis.queries, self._ask_callers)
+        self._outcomes: Query[tuple[Context, tuple[Edge, ...]], Outcome] = Query(
+            analysis.queries, lambda asked: self._follow(*asked)
+        )
         self._believing = believing
         self._context_tests = ContextTests(analysis.program.models.context_variables)
         self._met = Query(analysis.queries, self._is_met_by_all)
@@ -325,6 +328,9 @@ class Checker:
 
         below: edges that led up to that function, when it is not the obligation's own.
         """
+        return self._outcomes((start, below))
+
+    def _follow(self, start: Context, below: tuple[Edge, ...]) -> Outcome:
         parents: dict[Context, tuple[Context, Edge] | None] = {start: None}
         queue = deque([start])
         seen = Seen()

@@ -21,7 +21,7 @@ def answer_order(analysis: Analysis, lock: str | None = None, cycles: bool = Fal
     cycles: only what nests in circles. Raises LockcheckError for a lock that nests with none.
     """
     orders = Orders(analysis).take_in()
-    words = OrderWords(Evidencer(analysis.program))
+    words = OrderWords(Evidencer(analysis.program), orders.ways)
     nestings = [
         _nesting([edge for edge in edges if not edge.unshared], words)
         for _, edges in sorted(orders.edges.items())

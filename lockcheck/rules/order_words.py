@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lockcheck.findings.model import Step, StepKind
-from lockcheck.lockstate.acquiring import GRACE, LockWay, class_name
+from lockcheck.lockstate.acquiring import GRACE, LockWay, LockWays, class_name
 from lockcheck.lockstate.contexts import Surroundings
 from lockcheck.lockstate.deadlocks import Side
 from lockcheck.lockstate.ordering import OrderEdge
@@ -14,8 +14,9 @@ from lockcheck.rules.evidence import Evidencer, name_of, spell_slot
 class OrderWords:
     """Chains and words for order edges."""
 
-    def __init__(self, evidence: Evidencer) -> None:
+    def __init__(self, evidence: Evidencer, ways: LockWays) -> None:
         self._evidence = evidence
+        self._ways = ways
         self.location = evidence.location
         self.place = evidence.place
 
@@ -86,18 +87,18 @@ class OrderWords:
     def down(self, function: str, way: LockWay, depth: int) -> list[Step]:
         """From a function down to the primitive."""
         steps: list[Step] = []
-        while way.below is not None:
-            through = "" if way.slot is None else f" through {spell_slot(way.slot)}"
-            verb = "waits for" if way.waits else "calls"
-            text = f"{name_of(function)}() {verb} {name_of(way.target)}(){through}"
-            steps.append(
-                Step(StepKind.CALL, self._evidence.location(function, way.loc), text, depth)
-            )
-            function, way, depth = way.target, way.below, depth + 1
-        called = self._evidence.called(way.target)
-        lock = self.lock(function, way.lock)
-        verb = "waits for all readers of" if way.mode == GRACE else "takes"
+        *calls, last = self._ways.along(way)
+        for call in calls:
+            through = "" if call.slot is None else f" through {spell_slot(call.slot)}"
+            verb = "waits for" if call.waits else "calls"
+            text = f"{name_of(function)}() {verb} {name_of(call.target)}(){through}"
+            where = self._evidence.location(function, call.loc)
+            steps.append(Step(StepKind.CALL, where, text, depth))
+            function, depth = call.target, depth + 1
+        called = self._evidence.called(last.target)
+        lock = self.lock(function, last.lock)
+        verb = "waits for all readers of" if last.mode == GRACE else "takes"
         text = f"{name_of(function)}() calls {called}(), which {verb} {lock}"
-        kind = StepKind.SLEEP if way.mode == GRACE else StepKind.ACQUIRE
-        steps.append(Step(kind, self._evidence.location(function, way.loc), text, depth))
+        kind = StepKind.SLEEP if last.mode == GRACE else StepKind.ACQUIRE
+        steps.append(Step(kind, self._evidence.location(function, last.loc), text, depth))
         return steps

@@ -42,7 +42,7 @@ class OrderChecker:
         self._analysis = analysis
         self._orders = Orders(analysis)
         self._interrupts = InterruptLocks(analysis, self._orders.ways)
-        self._words = OrderWords(Evidencer(analysis.program))
+        self._words = OrderWords(Evidencer(analysis.program), self._orders.ways)
 
     def begin(self) -> None:
         """Look at the program as it is now; before the first check, and when it has changed."""
