@@ -7,8 +7,9 @@ lockdep sees it, too: Documentation/locking/lockdep-design.rst; include/linux/wo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from typing import NamedTuple
 
 from lockcheck.callgraph.program import Program
@@ -102,10 +103,11 @@ class LockReach:
     def _find_silent(self) -> frozenset[str]:
         """Functions that turn lockdep off, and those that run when the machine goes down."""
         off = set(self._order.off)
+        goes_down = re.compile("|".join(map(translate, self._order.not_below)) or r"(?!)").match
         return frozenset(
             key
             for key, function in self.program.functions.items()
-            if any(fnmatchcase(function.name, pattern) for pattern in self._order.not_below)
+            if goes_down(function.name)
             or any(
                 event[0] == "S" and event[2][0] == "f" and event[2][2] in off
                 for events, _ in function.blocks

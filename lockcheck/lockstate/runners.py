@@ -7,14 +7,14 @@ given what it was created with, often the object that its task lies in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple, TypeAlias
 
 from lockcheck.callgraph.program import Program
 from lockcheck.facts.ir import Event, Expr, Function
 from lockcheck.models.ordering import Ordering, OrderModels
 
-_NO_ORDERING = Ordering()
+_Called: TypeAlias = tuple[Event, Ordering]  # a call, and the model of what it calls
 
 
 class Runner(NamedTuple):
@@ -49,14 +49,18 @@ Runners = dict[str, frozenset[Runner]]
 def find_runners(program: Program) -> Runners:
     """The functions that objects of a program run, by place."""
     order = program.models.order
+    models = {
+        key: model
+        for key in program.callers
+        if (model := order.functions.get(key.split("@", 1)[0])) is not None
+    }
     found: dict[str, set[Runner]] = {}
     queued: list[tuple[str, str, Runner]] = []
     for function in program.functions.values():
-        for place, runner in _set_up(function, order):
+        stores, calls = _concerned(function, order, models)
+        for place, runner in (*_stored(stores), *_told(calls), *_made(function, calls)):
             found.setdefault(place, set()).add(runner)
-        for place, runner in _made(function, order):
-            found.setdefault(place, set()).add(runner)
-        queued.extend(_queued(function, order))
+        queued.extend(_queued(calls))
     for address, value in program.initialisers:
         if address[0] == "f" and address[2] in order.runs_through and value[0] == "fn":
             member = member_of(address[1])
@@ -78,37 +82,48 @@ def member_of(place: Expr) -> str | None:
     return str(place[1]) if place[0] == "g" else None
 
 
-def _ordering(event: Event, order: OrderModels) -> Ordering:
-    if event[0] != "C" or event[3][0] != "fn":
-        return _NO_ORDERING
-    return order.functions.get(event[3][1].split("@", 1)[0], _NO_ORDERING)
-
-
-def _set_up(function: Function, order: OrderModels) -> Iterator[tuple[str, Runner]]:
-    """Objects that are told which function they run, by a store or by a call."""
+def _concerned(
+    function: Function, order: OrderModels, models: Mapping[str, Ordering]
+) -> tuple[list[Event], list[_Called]]:
+    """The stores of functions that objects run, and the calls of what has a model."""
+    stores: list[Event] = []
+    calls: list[_Called] = []
     for events, _ in function.blocks:
         for event in events:
-            place, value = None, None
-            if event[0] == "S" and event[2][0] == "f" and event[2][2] in order.runs_through:
-                place, value = member_of(event[2][1]), event[3]
-            else:
-                sets = _ordering(event, order).sets
-                if sets is not None and max(sets) < len(event[4]):
-                    place, value = member_of(event[4][sets[0]]), event[4][sets[1]]
-            if place is not None and value is not None and value[0] == "fn":
+            if event[0] == "C":
+                if event[3][0] == "fn" and event[3][1] in models:
+                    calls.append((event, models[event[3][1]]))
+            elif event[0] == "S" and event[2][0] == "f" and event[2][2] in order.runs_through:
+                stores.append(event)
+    return stores, calls
+
+
+def _stored(stores: Iterable[Event]) -> Iterator[tuple[str, Runner]]:
+    """Objects that are told which function they run by a store."""
+    for event in stores:
+        place = member_of(event[2][1])
+        if place is not None and event[3][0] == "fn":
+            yield place, Runner(event[3][1])
+
+
+def _told(calls: Iterable[_Called]) -> Iterator[tuple[str, Runner]]:
+    """Objects that are told which function they run by a call."""
+    for event, model in calls:
+        if model.sets is not None and max(model.sets) < len(event[4]):
+            thing, value = (event[4][index] for index in model.sets)
+            place = member_of(thing)
+            if place is not None and value[0] == "fn":
                 yield place, Runner(value[1])
 
 
-def _made(function: Function, order: OrderModels) -> Iterator[tuple[str, Runner]]:
+def _made(function: Function, calls: Iterable[_Called]) -> Iterator[tuple[str, Runner]]:
     """Pointers to what a call has made, with the function that it runs: threads."""
     holders: dict[Expr, tuple[str, Expr]] = {}  # value → function, and what that is given
-    for events, _ in function.blocks:
-        for event in events:
-            makes = _ordering(event, order).makes
-            if makes is not None and max(makes) < len(event[4]):
-                runs, given = (event[4][index] for index in makes)
-                if runs[0] == "fn":
-                    holders["c", event[2]] = runs[1], given
+    for event, model in calls:
+        if model.makes is not None and max(model.makes) < len(event[4]):
+            runs, given = (event[4][index] for index in model.makes)
+            if runs[0] == "fn":
+                holders["c", event[2]] = runs[1], given
     if not holders:
         return
     for events, _ in function.blocks:
@@ -124,22 +139,21 @@ def _made(function: Function, order: OrderModels) -> Iterator[tuple[str, Runner]
                 yield place, Runner(runs, *((), None) if way is None else way)
 
 
-def _queued(function: Function, order: OrderModels) -> Iterator[tuple[str, str, Runner]]:
+def _queued(calls: Iterable[_Called]) -> Iterator[tuple[str, str, Runner]]:
     """Queues, the works that are put into them, and the way from one to the other."""
-    for events, _ in function.blocks:
-        for event in events:
-            queues = _ordering(event, order).queues
-            if queues is None or max(queues.queue, queues.argument) >= len(event[4]):
-                continue
-            queue, work = event[4][queues.queue], event[4][queues.argument]
-            if queues.inside:
-                work = ("f", work, queues.inside)
-            if queue[0] != "l":
-                continue
-            place, what = member_of(queue[1]), member_of(work)
-            if place is not None and what is not None:
-                way = path_between(queue[1], work)
-                yield place, what, Runner("", *((), None) if way is None else way)
+    for event, model in calls:
+        queues = model.queues
+        if queues is None or max(queues.queue, queues.argument) >= len(event[4]):
+            continue
+        queue, work = event[4][queues.queue], event[4][queues.argument]
+        if queues.inside:
+            work = ("f", work, queues.inside)
+        if queue[0] != "l":
+            continue
+        place, what = member_of(queue[1]), member_of(work)
+        if place is not None and what is not None:
+            way = path_between(queue[1], work)
+            yield place, what, Runner("", *((), None) if way is None else way)
 
 
 def path_between(place: Expr, other: Expr) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
