@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -11,6 +12,8 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
+
+from lockcheck.child import end_with_parent
 
 T = TypeVar("T")
 
@@ -28,7 +31,7 @@ def beside(function: Callable[..., T], *arguments: Any) -> Iterator[Callable[[],
     context = get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(
-        target=_work, args=(receiver, sender, function, arguments), daemon=True
+        target=_work, args=(os.getpid(), receiver, sender, function, arguments), daemon=True
     )
     process.start()
     sender.close()
@@ -61,7 +64,7 @@ class Sent(Generic[T]):
         context = get_context("fork")
         self._receiver, sender = context.Pipe(duplex=False)
         self._process = context.Process(
-            target=_send, args=(self._receiver, sender, function, arguments)
+            target=_send, args=(os.getpid(), self._receiver, sender, function, arguments)
         )
         self._process.start()
         sender.close()
@@ -84,10 +87,14 @@ class Sent(Generic[T]):
 
 
 def _send(
-    receiver: Connection, sender: Connection, function: Callable[..., None], arguments: Any
+    parent: int,
+    receiver: Connection,
+    sender: Connection,
+    function: Callable[..., None],
+    arguments: Any,
 ) -> None:
     receiver.close()
-    _be_a_child()
+    _be_a_child(parent)
     queue: SimpleQueue[Any] = SimpleQueue()
     end = object()
 
@@ -105,10 +112,14 @@ def _send(
 
 
 def _work(
-    receiver: Connection, sender: Connection, function: Callable[..., Any], arguments: Any
+    parent: int,
+    receiver: Connection,
+    sender: Connection,
+    function: Callable[..., Any],
+    arguments: Any,
 ) -> None:
     receiver.close()  # else nothing would tell that nobody listens any more
-    _be_a_child()
+    _be_a_child(parent)
     with contextlib.suppress(BrokenPipeError):
         try:
             sender.send((function(*arguments), None))
@@ -118,9 +129,10 @@ def _work(
             sender.send((None, error))
 
 
-def _be_a_child() -> None:
+def _be_a_child(parent: int) -> None:
     """An interrupt is the parent's. When that ends this process, the stack unwinds: what kbuild
     started, for one, is ended with whoever waits for it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    end_with_parent(parent, signal.SIGTERM)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from lockcheck.child import end_with_parent
 from lockcheck.facts.inputs import UnitInputs
 from lockcheck.facts.ir import UnitFacts
 from lockcheck.lower.inputs import InputFinder
@@ -61,6 +62,7 @@ class _Setup(NamedTuple):
     overlay: Mapping[str, bytes | None]
     opaque: frozenset[str]
     lowered: frozenset[str]
+    parent: int
 
 
 class _Outcome(NamedTuple):
@@ -136,6 +138,7 @@ def _initialise(setup: _Setup) -> None:
     for name in _MORE_SEARCH_PATHS:  # of libclang's own; no input that nobody notes
         os.environ.pop(name, None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    end_with_parent(setup.parent)
     gc.disable()  # facts are acyclic and live until they are sent
     _worker = _Worker(setup)
 
@@ -162,7 +165,7 @@ def read_units(
     from pebble import CONSTS, ProcessPool
 
     CONSTS.sleep_unit = _LOOK_SECONDS
-    setup = _Setup(root, overlay, opaque, lowered)
+    setup = _Setup(root, overlay, opaque, lowered, os.getpid())
     with ProcessPool(
         max_workers=min(processes, len(jobs)) or 1,
         initializer=_initialise,

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lockcheck.child import end_with_parent
 from lockcheck.facts.inputs import SourceView, UnitInputs, digest
 from lockcheck.facts.ir import UnitFacts, unpack
 from lockcheck.quick.pieces import (
@@ -112,7 +113,9 @@ class Editor:
         context = get_context("fork")
         here, there = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(there, here, self._root, self._opaque), daemon=True
+            target=_serve,
+            args=(os.getpid(), there, here, self._root, self._opaque),
+            daemon=True,
         )
         self._process.start()
         there.close()
@@ -286,7 +289,9 @@ def _moved(one: Own, place: Place) -> Own:
     return one._replace(place=place, piece=one.piece.moved(lines, one.holes))
 
 
-def _serve(connection: Connection, other: Connection, root: Path, opaque: frozenset[str]) -> None:
+def _serve(
+    parent: int, connection: Connection, other: Connection, root: Path, opaque: frozenset[str]
+) -> None:
     """The process that reads: answers in the order of the questions; a text says why not."""
     # A parent that dies is not to seem alive because this process has its files, too.
     os.closerange(3, connection.fileno())
@@ -295,6 +300,7 @@ def _serve(connection: Connection, other: Connection, root: Path, opaque: frozen
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ["LIBCLANG_DISABLE_CRASH_RECOVERY"] = "1"
     os.nice(_NICE)
+    end_with_parent(parent)
     reader = Reader(root, opaque)
     with contextlib.suppress(EOFError, OSError):
         while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -115,3 +116,46 @@ def _wait_for(file: Path) -> None:
             return
         time.sleep(0.1)
     raise AssertionError(f"{file} did not come")
+
+
+HANGS = """
+import ctypes, os, signal, sys
+from multiprocessing import get_context
+from lockcheck.child import end_with_parent
+
+def hang(parent, told):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent(parent, signal.Signals(int(sys.argv[1])))
+    told.send(os.getpid())
+    ctypes.CDLL(None).pause()  # as libclang may: nothing of Python runs in this thread
+
+context = get_context("fork")
+receiver, sender = context.Pipe(duplex=False)
+context.Process(target=hang, args=(os.getpid(), sender), daemon=True).start()
+print(receiver.recv(), flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_that_hangs_ends_with_its_parent(how: signal.Signals) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", HANGS, str(int(how))], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    assert is_running(child)
+    parent.kill()
+    parent.wait()
+    end = time.monotonic() + 10
+    while is_running(child) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not is_running(child)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"  # nobody need have looked after it
