@@ -1,34 +1,16 @@
-"""The prepared kernel trees. A tree that is missing fails the test: it is never skipped."""
+"""What tests of kernel trees share."""
 
 from __future__ import annotations
 
 import functools
 import os
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from kernel_trees import DIRECTORIES, JOBS, kernel_tree
 
 from lockcheck.config import Config
-from lockcheck.source.tree import KernelTree, find_tree
 from lockcheck.workspace import Workspace
-
-REPOSITORY = Path(__file__).parents[2]
-DIRECTORIES = ("arch/x86/kvm", "virt/kvm", "drivers/gpu/drm/i915/gvt")
-JOBS = os.cpu_count() or 1
-
-
-def kernel_tree(version: str) -> KernelTree:
-    """The tree of scripts/kernel-tree, fetched and prepared if it is not there yet."""
-    done = subprocess.run(
-        [REPOSITORY / "scripts" / "kernel-tree", version],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    source, build = done.stdout.split()
-    return find_tree(Path(source), Path(build))
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from conftest import DIRECTORIES, JOBS, kernel_tree
+from kernel_trees import DIRECTORIES, JOBS, kernel_tree
 from track_series import (
     ADD,
     MMU,

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import DIRECTORIES, JOBS, kernel_tree
+from kernel_trees import DIRECTORIES, JOBS, kernel_tree
 
 from lockcheck.config import Config
 from lockcheck.errors import Severity

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 import pytest
-from conftest import DIRECTORIES, JOBS, kernel_tree
+from kernel_trees import DIRECTORIES, JOBS, kernel_tree
 from variants import RIGHT, WRONG, WRONG_6_12, Expected, Variant, apply
 
 from lockcheck.config import Config

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DEVICE, ROOT, SECONDS, WRONG, Editor, Start, make_tree
+from lsp_editor import DEVICE, ROOT, SECONDS, WRONG, Editor, Start, make_tree
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 

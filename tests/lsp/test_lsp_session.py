@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from conftest import DEVICE, TRACK, WRONG, Editor, Start, make_tree, text_after
+from lsp_editor import DEVICE, TRACK, WRONG, Editor, Start, make_tree, text_after
 from lsprotocol import types
 
 pytestmark = pytest.mark.asyncio
