@@ -8,8 +8,8 @@ mutant gets a statement that may sleep right behind a statement that enters an a
 sleeping hook gets one first in a function to which a pointer leads in atomic context; a balance
 mutant loses an unlock in front of a `return` or `goto`, or returns where it should go to the label
 that unlocks; mutants_order.py has the ones that take a lock twice, in another order, or with
-interrupts on. Mutants sit in different functions and are analysed in a few runs, or each in its own
-with --alone.
+interrupts on. Mutants sit in different functions and are analysed in a few runs; those of inverted
+pairs, and all with --alone, each in its own.
 
 Detected: a finding of the rules in question, in the function or on a chain through it, that the
 unmutated tree has not. What other rules say of a mutated function follows from the mutant: without
@@ -62,7 +62,14 @@ from lockcheck.rules import engine
 
 KINDS = (*SITE_KINDS, *ORDER_KINDS)
 # Kinds that go into one run: what their mutants bring is told apart by the function.
-GROUPS = ((*SLEEPERS, HOOK), (DROPPED, EARLY), ORDER_KINDS)
+# There is one finding for a pair of locks: in one run, mutants of a pair would hide each other.
+ONE_BY_ONE = "inverted-pair"
+GROUPS = (
+    (*SLEEPERS, HOOK),
+    (DROPPED, EARLY),
+    tuple(kind for kind in ORDER_KINDS if kind != ONE_BY_ONE),
+    (ONE_BY_ONE,),
+)
 
 Results = dict[str, dict[str, Any]]  # by tree and kind and so on: what came of each run
 
@@ -152,8 +159,9 @@ def _run(version: str, options: argparse.Namespace, results: Results) -> None:
             for mutant in chosen:
                 _say(f"  {mutant.kind} {mutant.name}: {mutant.edit}")
             continue
-        for number, batch in enumerate([[m] for m in chosen] if options.alone else [chosen]):
-            name = f"{group} {number}" if options.alone else group
+        alone = options.alone or ONE_BY_ONE in kinds
+        for number, batch in enumerate([[m] for m in chosen] if alone else [chosen]):
+            name = f"{group} {number}" if alone else group
             if name in results:
                 continue
             results[name] = _judge(version, config, base, places, batch)
