@@ -69,24 +69,32 @@ class Ahead:
     """Facts that the last run on the same paths needed, loaded while kbuild is asked again.
 
     Only a start: each is used if the run turns out to need it, under its key. Empty without a
-    cache, and for a run that is the first of its kind.
+    cache, and for a run that is the first of its kind. is_whole: whether there are all that the
+    last run needed; not so when one of its files has changed.
     """
 
     def __init__(self, config: Config, models: Models) -> None:
         self.overlay = build_overlay(config.tree.root, config.overlay)
         self.view = SourceView(self.overlay)
         self.facts: dict[bytes, Stored] = {}
+        self.is_whole = False
+        self.damaged = ""  # as for the store
         if config.cache is None or config.commands is not None:
             return
+        if not Path(config.cache).is_dir():
+            return  # nothing is made before it is known that there is something to check
         store = FactStore(Path(config.cache), str(config.tree.root))
         try:
             with without_garbage_collection():
-                for key in store.remembered(_question(config)):
+                keys = store.remembered(_question(config))
+                for key in keys:
                     known = store.load(key, self.view, models.functions)
                     if known is not None:
                         self.facts[key] = known
+                self.is_whole = bool(keys) and len(self.facts) == len(keys)
         finally:
             store.close()
+            self.damaged = store.damaged
 
     def read(self) -> Read:
         """The facts of all units, in the order of that run."""
@@ -220,8 +228,9 @@ class Units:
         finally:
             if store is not None:
                 store.close()
-        if store is not None and store.damaged:
-            notices.append(_damaged(store.damaged, self._config.cache))
+        damaged = (store.damaged if store is not None else "") or (ahead.damaged if ahead else "")
+        if damaged:
+            notices.append(_damaged(damaged, self._config.cache))
         progress.end()
         units = [facts[job.file] for job in jobs if job.file in facts]
         newest = (self._versions[job.file][:1] for job in jobs)

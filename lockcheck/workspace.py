@@ -15,7 +15,7 @@ from pathlib import Path
 from lockcheck.beside import Sent, beside
 from lockcheck.callgraph.program import Program
 from lockcheck.config import Config
-from lockcheck.errors import Notice, Severity
+from lockcheck.errors import LockcheckError, Notice, Severity
 from lockcheck.findings.model import Report, TreeInfo
 from lockcheck.findings.suppress import SuppressionEntry, apply, load_suppressions
 from lockcheck.models.loader import check_constants, load_models
@@ -36,7 +36,7 @@ from lockcheck.rules.model import (
 from lockcheck.runs import Started, start
 from lockcheck.source.commands import with_preempt_rt
 from lockcheck.source.tree import KernelTree, check_architecture
-from lockcheck.units import Contents, Fresh, Read, Units, find_commands
+from lockcheck.units import Ahead, Contents, Fresh, Read, Units, find_commands
 
 # Rules that name nothing of a tree: there is always something that they are about.
 _ABOUT_ALL_CODE = (
@@ -75,17 +75,34 @@ class Workspace:
                 for entry in self._read_suppressions({rule.info.rule_id for rule in known})
                 if entry.suppression.rule not in off  # it would match nothing
             )
+            self._once = once
+            ahead = Ahead(config, self._models)
+            early = self._start_early(ahead)
             self.commands = asked()
             if config.preempt_rt:
                 self.commands = with_preempt_rt(self.commands)
         self._progress.end()
-        self._units = Units(config, self.commands, self._models)
+        self._units = Units(config, self.commands, self._models, ahead)
         self.program: Program | None = None  # of the last report, for questions about it
-        self._once = once
+        self._early = early  # for the first report, if it is about the same units
         self._started: Started | None = None
         self._is_first = True
         self._expected: list[Contents] = []
         self._ahead: Sent[Fresh | None] | None = None
+
+    def _start_early(self, ahead: Ahead) -> tuple[Read, Started] | None:
+        """A run on the units of the last one, made while kbuild is asked: mostly they are these."""
+        if not ahead.is_whole:
+            return None
+        read = ahead.read()
+        gc.disable()  # as for the first report
+        try:
+            return read, self._start(read)
+        except LockcheckError:
+            return None  # where it is about these units, the report meets it
+        finally:
+            gc.freeze()
+            gc.enable()
 
     @contextlib.contextmanager
     def expecting(self, states: Iterable[Contents]) -> Iterator[None]:
@@ -136,12 +153,11 @@ class Workspace:
         notices: list[Notice] = list(self.commands.notices)
         read = self._read(self._contents(overlay), progress)
         notices.extend(read.notices)
-        constants = {k: v for unit in read.units for k, v in unit.constants.items()}
         progress.begin("rules", len(self.rules))
         # What is kept lives long, and is not worth scanning for garbage.
         gc.disable()
         try:
-            run = self._run_on(read, constants)
+            run = self._run_on(read)
             checked = run.check(progress.advance)
             known = self._started
             if known is not None and known.watched is not None:
@@ -186,19 +202,39 @@ class Workspace:
             self._ahead = Sent(self._units.read_ahead, list(self._expected))
         return read
 
-    def _run_on(self, read: Read, constants: dict[str, int]) -> RuleRun:
+    def _run_on(self, read: Read) -> RuleRun:
         """The run of all rules that knows most of the program that the units make up."""
-        models = self._models.with_constants(constants)
+        early, self._early = self._early, None
+        if early is not None and list(map(id, early[0].units)) == list(map(id, read.units)):
+            self._started = early[1]
+        elif not self._goes_on(read):
+            self._started = self._start(read)
+        assert self._started is not None
         known = self._started
-        if known is not None and known.watched is not None and known.watched.models == models:
-            self.program = Program(read.units, models, known.watched.latest.effects.bits)
-            known.watched.become(self.program)
-            return known.run
-        self._started = start(
+        self.program = known.program if known.watched is None else known.watched.latest
+        return known.run
+
+    def _goes_on(self, read: Read) -> bool:
+        """Whether the run of the last report could be told of these units instead."""
+        known = self._started
+        if known is None or known.watched is None:
+            return False
+        models = self._models.with_constants(_constants(read))
+        if known.watched.models != models:
+            return False
+        known.watched.become(Program(read.units, models, known.watched.latest.effects.bits))
+        return True
+
+    def _start(self, read: Read) -> Started:
+        constants = _constants(read)
+        models = self._models.with_constants(constants)
+        return start(
             self._config, self.rules, models, constants, read.units, read.state, self._once
         )
-        self.program = self._started.program
-        return self._started.run
+
+
+def _constants(read: Read) -> dict[str, int]:
+    return {k: v for unit in read.units for k, v in unit.constants.items()}
 
 
 def _tree_info(tree: KernelTree) -> TreeInfo:
