@@ -131,7 +131,7 @@ def _work(
 
 def _be_a_child(parent: int) -> None:
     """An interrupt is the parent's. When that ends this process, the stack unwinds: what kbuild
-    started, for one, is ended with whoever waits for it.
+    started, for one, is ended with whoever waits for it. So it is when the parent dies.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

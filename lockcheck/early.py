@@ -39,7 +39,7 @@ class Early(Generic[T]):
 
     def is_about(self, units: list[UnitFacts]) -> bool:
         """Whether these are the very units that were asked about."""
-        return bool(units) and list(map(id, units)) == list(map(id, self._read.units))
+        return bool(units) and self._read.is_about(units)
 
     def questions(self, read: Read) -> Questions:
         """Where questions about these units can be put.
@@ -47,11 +47,7 @@ class Early(Generic[T]):
         They are put to a run of all rules, as a check makes it: so they find its answers, and are
         answered the same with them and without.
         """
-        constants = {k: v for unit in read.units for k, v in unit.constants.items()}
-        models = self.models.with_constants(constants)
-        started = start(
-            self._config, self._rules, models, constants, read.units, read.state, once=True
-        )
+        started = start(self._config, self._rules, self.models, read.units, read.state, once=True)
         run = started.run
         if started.watched is not None:
             started.watched.queries.forget_unclaimed()

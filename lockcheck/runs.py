@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,19 +49,19 @@ def start(
     config: Config,
     rules: Sequence[Rule],
     models: Models,
-    constants: Mapping[str, int],
     units: list[UnitFacts],
     state: bytes,
     once: bool,
 ) -> Started:
     """A run on the program that units make up, with what the last one of its kind has left.
 
-    models: with the constants. state: what tells these units from others, b"" where that is not
-    known. once: whether nothing will be asked of another program.
+    models: without the units' constants. state: what tells these units from others, b"" where that
+    is not known. once: whether nothing will be asked of another program.
     """
+    constants = constants_of(units)
     runs = _kept_runs(config, rules, constants)
     last = None if runs is None else runs.load()
-    program = Program(units, models, None if last is None else last.bits)
+    program = Program(units, models.with_constants(constants), None if last is None else last.bits)
     if once and runs is None:
         return Started(program, None, RuleRun(program, rules), None, state)
     watched = WatchedProgram(program)
@@ -73,6 +73,11 @@ def start(
     if kept is not None:
         watched.queries.take_in(kept)
     return Started(program, watched, run, runs, state)
+
+
+def constants_of(units: Iterable[UnitFacts]) -> dict[str, int]:
+    """The values that header shims report, by the name that models use."""
+    return {name: value for unit in units for name, value in unit.constants.items()}
 
 
 def _kept_runs(

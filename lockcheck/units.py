@@ -43,6 +43,10 @@ class Read(NamedTuple):
     notices: list[Notice]
     state: bytes
 
+    def is_about(self, units: list[UnitFacts]) -> bool:
+        """Whether these are the very units, in the same order."""
+        return list(map(id, units)) == list(map(id, self.units))
+
 
 class _Version(NamedTuple):
     """Facts, and what they were made from.
@@ -396,7 +400,8 @@ def key_of(root: Path, unit: UnitJob | KnownUnit) -> bytes:
 
 def _question(config: Config) -> bytes:
     """What tells runs that are likely to need the same units."""
-    return unit_key((str(config.tree.root), str(config.tree.build), *config.paths))
+    tree = (str(config.tree.root), str(config.tree.build), f"PREEMPT_RT {config.preempt_rt}")
+    return unit_key((*tree, *config.paths))
 
 
 def _state(digests: Iterable[bytes]) -> bytes:

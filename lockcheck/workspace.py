@@ -33,7 +33,7 @@ from lockcheck.rules.model import (
     Rule,
     SleepInAtomic,
 )
-from lockcheck.runs import Started, start
+from lockcheck.runs import Started, constants_of, start
 from lockcheck.source.commands import with_preempt_rt
 from lockcheck.source.tree import KernelTree, check_architecture
 from lockcheck.units import Ahead, Contents, Fresh, Read, Units, find_commands
@@ -205,36 +205,28 @@ class Workspace:
     def _run_on(self, read: Read) -> RuleRun:
         """The run of all rules that knows most of the program that the units make up."""
         early, self._early = self._early, None
-        if early is not None and list(map(id, early[0].units)) == list(map(id, read.units)):
+        if early is not None and early[0].is_about(read.units):
             self._started = early[1]
-        elif not self._goes_on(read):
+        elif not self._has_become(read):
             self._started = self._start(read)
         assert self._started is not None
         known = self._started
         self.program = known.program if known.watched is None else known.watched.latest
         return known.run
 
-    def _goes_on(self, read: Read) -> bool:
-        """Whether the run of the last report could be told of these units instead."""
+    def _has_become(self, read: Read) -> bool:
+        """Have the run of the last report go on with these units; False where it cannot."""
         known = self._started
         if known is None or known.watched is None:
             return False
-        models = self._models.with_constants(_constants(read))
+        models = self._models.with_constants(constants_of(read.units))
         if known.watched.models != models:
             return False
         known.watched.become(Program(read.units, models, known.watched.latest.effects.bits))
         return True
 
     def _start(self, read: Read) -> Started:
-        constants = _constants(read)
-        models = self._models.with_constants(constants)
-        return start(
-            self._config, self.rules, models, constants, read.units, read.state, self._once
-        )
-
-
-def _constants(read: Read) -> dict[str, int]:
-    return {k: v for unit in read.units for k, v in unit.constants.items()}
+        return start(self._config, self.rules, self._models, read.units, read.state, self._once)
 
 
 def _tree_info(tree: KernelTree) -> TreeInfo:

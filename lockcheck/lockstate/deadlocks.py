@@ -355,8 +355,3 @@ def _leaves(term: Expr) -> Iterator[Expr]:
 def is_reader(edge: OrderEdge) -> bool:
     """Whether an edge is about a grace period that is waited for by one of its readers."""
     return edge.way.mode == GRACE
-
-
-def waits(edge: OrderEdge) -> bool:
-    """Whether the function waits for another one, that runs elsewhere, on the way."""
-    return edge.way.waited

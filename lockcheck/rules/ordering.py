@@ -13,7 +13,7 @@ from lockcheck.lockstate.acquiring import GRACE
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.circles import Circle, Circles
 from lockcheck.lockstate.contexts import ContextFinder
-from lockcheck.lockstate.deadlocks import Again, Deadlocks, Inversion, Misplaced, waits
+from lockcheck.lockstate.deadlocks import Again, Deadlocks, Inversion, Misplaced
 from lockcheck.lockstate.interrupts import InterruptLocks
 from lockcheck.lockstate.ordering import OrderEdge, Orders
 from lockcheck.models.loader import READ
@@ -79,7 +79,7 @@ class OrderChecker:
             )
         how = f" for {edge.mode}" if READ in (edge.mode, edge.way.mode) else ""
         taken = f" for {edge.way.mode}" if how else ""
-        if waits(edge):
+        if edge.way.waited:
             return (
                 f"{name}() waits for a function that takes {lock}{taken}{by}, "
                 f"while it holds that lock{how} (taken at {where})"
