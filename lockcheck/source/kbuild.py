@@ -34,6 +34,13 @@ WHOLE_TREE = "./"
 # TMPOUT, set to a private directory, is where compiler options are tried out.
 _ISOLATION = ("may-sync-config=", "obj-dirs=.", "tools_silent=n")
 
+# What a goal needs first (host tools, generated headers) is not walked: it compiles no unit
+# of the kernel and takes a quarter of make's time. make does not hand -o down to the makes
+# below, so it is part of their name.
+# IMPRECISE: units that only preparation compiles are not known: scripts/mod/empty.c, and the
+# vDSO of some architectures, which is no kernel code.
+_PREPARED = ("-o", "prepare")
+
 # What make and kbuild read from the environment and would act upon. The directory and
 # the architecture are ours to give; job servers and flags belong to a calling make.
 _NOT_INHERITED = frozenset(
@@ -272,7 +279,8 @@ def _makefile(directory: Path) -> Path | None:
 
 
 def _make_words(make: str, tree: KernelTree, scratch: str, goals: Sequence[str]) -> list[str]:
-    words = [make, *_plain_words(tree)[1:], "-k", "-n", "V=1", *_ISOLATION]
+    words = [make, *_plain_words(tree)[1:], "-k", "-n", "V=1", *_PREPARED, *_ISOLATION]
+    words.append(f"MAKE={shlex.join([make, *_PREPARED])}")
     # $$$$ is the process number of the shell that tries an option.
     words.append(f"TMPOUT={scratch}/.tmp_$$$$")
     compiler = _compiler(tree)
