@@ -18,6 +18,7 @@ from lockcheck.child import end_with_parent
 T = TypeVar("T")
 
 _LOOK_SECONDS = 0.5  # how soon it is noticed that the other process has died
+_END_SECONDS = 5  # how long the other process may take to end in good order
 
 
 @contextlib.contextmanager
@@ -83,7 +84,10 @@ class Sent(Generic[T]):
         """End the process, wherever it is."""
         self._process.terminate()
         self._receiver.close()
-        self._process.join()
+        self._process.join(_END_SECONDS)
+        if self._process.is_alive():
+            self._process.kill()  # its children end with it
+            self._process.join()
 
 
 def _send(

@@ -8,12 +8,12 @@ from typing import Generic, TypeVar
 from lockcheck.config import Config
 from lockcheck.errors import LockcheckError
 from lockcheck.facts.ir import UnitFacts
+from lockcheck.lastrun import Ahead, Read
 from lockcheck.models.loader import check_constants, load_models
 from lockcheck.rules.chosen import chosen
 from lockcheck.rules.loader import load_rules
 from lockcheck.rules.questions import Questions
 from lockcheck.runs import start
-from lockcheck.units import Ahead, Read
 
 T = TypeVar("T")
 

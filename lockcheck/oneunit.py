@@ -26,6 +26,7 @@ from lockcheck.facts.known import Known, KnownUnit, tree_name
 from lockcheck.facts.store import FactStore
 from lockcheck.findings.model import Finding
 from lockcheck.findings.suppress import apply, load_suppressions
+from lockcheck.lastrun import key_of
 from lockcheck.models.loader import load_models
 from lockcheck.rules.loader import load_rules
 from lockcheck.session import analyse, ask
@@ -35,7 +36,6 @@ from lockcheck.source.flags import clang_arguments
 from lockcheck.source.overlay import build_overlay
 from lockcheck.source.tree import KernelTree
 from lockcheck.stamp import stamp
-from lockcheck.units import key_of
 
 _LOCK = "oneunit.lock"
 

@@ -10,6 +10,7 @@ from lockcheck.beside import beside
 from lockcheck.config import Config
 from lockcheck.errors import Notice
 from lockcheck.findings.model import Report
+from lockcheck.lastrun import remember_commands
 from lockcheck.progress import Progress, SilentProgress
 from lockcheck.source.tree import check_architecture
 from lockcheck.units import Units, find_commands
@@ -73,6 +74,7 @@ def answer(
         early = Early(config, put)
         commands = asked()
     progress.end()
+    remember_commands(config, commands)
     read = Units(config, commands, early.models, early.ahead).read(config.overlay, progress)
     notices = (*commands.notices, *read.notices)
     if not early.is_about(read.units):

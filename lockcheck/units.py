@@ -6,8 +6,8 @@ that the unit was read from has the contents that it had then.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,11 +15,17 @@ from lockcheck.config import Config
 from lockcheck.errors import Notice, Severity
 from lockcheck.facts.inputs import Disk, SourceView, UnitInputs
 from lockcheck.facts.ir import UnitFacts
-from lockcheck.facts.known import Known, KnownUnit, tree_name
-from lockcheck.facts.store import FactStore, Stored, unit_key, without_garbage_collection
-from lockcheck.lower.worker import UnitJob, UnitResult, read_units
+from lockcheck.facts.store import FactStore, Stored, without_garbage_collection
+from lockcheck.inturn import Changes, InTurn
+from lockcheck.lastrun import Ahead, Read, key_of, question, state_of
+from lockcheck.lower.worker import (
+    PlacedJob,
+    UnitJob,
+    UnitResult,
+    read_placed_units,
+    read_units,
+)
 from lockcheck.models.loader import Models
-from lockcheck.parse import libclang
 from lockcheck.progress import Progress, SilentProgress
 from lockcheck.source.commands import CommandSet, load_commands, resolve_paths
 from lockcheck.source.overlay import build_overlay
@@ -31,21 +37,6 @@ if TYPE_CHECKING:
 Contents = Mapping[str, bytes | None]  # by path relative to the tree; None: the file is gone
 
 _KEPT = 3  # versions of one unit's facts that are kept in memory
-
-
-class Read(NamedTuple):
-    """What came of reading the units.
-
-    state: the same for the same units in the same order, in any run; b"" where that is not known.
-    """
-
-    units: list[UnitFacts]
-    notices: list[Notice]
-    state: bytes
-
-    def is_about(self, units: list[UnitFacts]) -> bool:
-        """Whether these are the very units, in the same order."""
-        return list(map(id, units)) == list(map(id, self.units))
 
 
 class _Version(NamedTuple):
@@ -62,50 +53,6 @@ class _Version(NamedTuple):
     replaced: frozenset[str] | None
 
 
-class Fresh(NamedTuple):
-    """Facts that were not known before, for whoever reads the same contents."""
-
-    job: UnitJob
-    version: _Version
-
-
-class Ahead:
-    """Facts that the last run on the same paths needed, loaded while kbuild is asked again.
-
-    Only a start: each is used if the run turns out to need it, under its key. Empty without a
-    cache, and for a run that is the first of its kind. is_whole: whether there are all that the
-    last run needed; not so when one of its files has changed.
-    """
-
-    def __init__(self, config: Config, models: Models) -> None:
-        self.overlay = build_overlay(config.tree.root, config.overlay)
-        self.view = SourceView(self.overlay)
-        self.facts: dict[bytes, Stored] = {}
-        self.is_whole = False
-        self.damaged = ""  # as for the store
-        if config.cache is None or config.commands is not None:
-            return
-        if not Path(config.cache).is_dir():
-            return  # nothing is made before it is known that there is something to check
-        store = FactStore(Path(config.cache), str(config.tree.root))
-        try:
-            with without_garbage_collection():
-                keys = store.remembered(_question(config))
-                for key in keys:
-                    known = store.load(key, self.view, models.functions)
-                    if known is not None:
-                        self.facts[key] = known
-                self.is_whole = bool(keys) and len(self.facts) == len(keys)
-        finally:
-            store.close()
-            self.damaged = store.damaged
-
-    def read(self) -> Read:
-        """The facts of all units, in the order of that run."""
-        known = self.facts.values()
-        return Read([one.facts for one in known], [], _state(one.digest for one in known))
-
-
 def find_commands(config: Config) -> CommandSet:
     """How the units are compiled. Raises LockcheckError as `load_commands` does."""
     if config.commands is not None:
@@ -113,16 +60,24 @@ def find_commands(config: Config) -> CommandSet:
     return load_commands(config.tree, config.paths)
 
 
-def _remember_commands(config: Config, commands: CommandSet) -> None:
-    """Tell the cache how units are compiled, for runs that are asked about one alone."""
-    if config.cache is None or config.commands is not None:
-        return
-    known = Known(Path(config.cache))
-    known.remember(
-        tree_name(config.tree.root, config.tree.build),
-        [KnownUnit(c.file, c.directory, c.arguments) for c in commands.commands],
-    )
-    known.close()
+class _Entered(NamedTuple):
+    """One state of contents, as a reading begins.
+
+    overlay: what is read in place of files, by absolute path. replaced: the paths of those that
+    the caller replaces. notices: of units that are not on disk.
+    """
+
+    overlay: Mapping[str, bytes | None]
+    replaced: frozenset[str]
+    jobs: list[UnitJob]
+    notices: tuple[Notice, ...]
+
+
+class Fresh(NamedTuple):
+    """Facts that were not known before, for whoever reads the same contents."""
+
+    job: UnitJob
+    version: _Version
 
 
 class Units:
@@ -142,7 +97,6 @@ class Units:
         self._root = config.tree.root
         self._models = models
         self._commands = commands.commands
-        _remember_commands(config, commands)
         self._wanted = resolve_paths(config.tree, config.paths)
         self._keys: dict[UnitJob, bytes] = {}
         self._versions: dict[str, list[_Version]] = {}
@@ -177,14 +131,51 @@ class Units:
             self._editor = None
 
     def read_ahead(self, tell: Callable[[Fresh | None], None], states: Sequence[Contents]) -> None:
-        """Read the units under one state of contents after the other, in another process.
+        """Read the units under a row of states of contents, in another process.
 
-        Each unit's facts are told as they come, and None at the end of each state.
+        Facts that had to be made are told, state by state, and None at the end of each. Those of
+        all states after the first are made side by side.
         """
         self._tell = tell
-        for contents in states:
-            self.read(contents, SilentProgress())
-            tell(None)
+        facts = {unit.file: unit for unit in self.read(states[0], SilentProgress()).units}
+        tell(None)
+        turn = InTurn(tell, len(states) - 1)
+        entered: list[_Entered] = []
+        missing: list[PlacedJob] = []
+        planned: set[tuple[UnitJob, Hashable]] = set()
+        changes = Changes(build_overlay(self._root, contents) for contents in states)
+        store = self._open_store()
+        try:
+            for number, contents in enumerate(states[1:]):
+                here = self._enter(contents)
+                entered.append(here)
+                facts = self._remembered(here)
+                if store is not None:
+                    self._load(here, facts, store, SilentProgress())
+                for job in here.jobs:
+                    if job.file in facts:
+                        continue
+                    seen = changes.seen_by(self._files_of(job), here.overlay)
+                    if (job, seen) not in planned:
+                        planned.add((job, seen))
+                        missing.append(PlacedJob(job, number))
+                        turn.expect(number)
+                turn.complete(number)
+            anew = {job.file for job, _ in missing}
+            for result, number in read_placed_units(
+                missing,
+                self._root,
+                [here.overlay for here in entered],
+                frozenset(self._models.functions),
+                frozenset(_delivered(unit for file, unit in facts.items() if file not in anew)),
+                self._config.jobs,
+            ):
+                self._tell = partial(turn.add, number)
+                self._take(result, entered[number].replaced, store)
+                turn.complete(number)
+        finally:
+            if store is not None:
+                store.close()
 
     def read(
         self, contents: Contents, progress: Progress, fresh: Iterator[Fresh | None] | None = None
@@ -195,40 +186,31 @@ class Units:
             start: each is used where it fits, and what it does not tell is read here.
         Facts that were read before come back as the same objects.
         """
-        overlay = build_overlay(self._root, contents)
-        self._view = SourceView(overlay, self._disk)
+        here = self._enter(contents)
+        jobs = here.jobs
         ahead, self._ahead = self._ahead, None
         early = {}
-        if ahead is not None and ahead.overlay == overlay:
+        if ahead is not None and ahead.overlay == here.overlay:
             self._view, early = ahead.view, ahead.facts
-        replaced = frozenset(str(self._root / path) for path in contents)
-        patched = patched_commands(self._config.tree, self._commands, self._wanted, contents)
-        jobs = [UnitJob(c.file, c.directory, c.arguments) for c in patched.commands]
-        for job in jobs:
-            if job not in self._keys:
-                self._keys[job] = key_of(self._root, job)
-            self._versions.setdefault(job.file, [])
         progress.begin("units", len(jobs))
-        facts = self._remembered(jobs, replaced)
+        facts = self._remembered(here)
         for job in jobs:
             if self._keys[job] in early:
                 facts[job.file] = early[self._keys[job]].facts
-                self._remember(job, early[self._keys[job]], replaced)
+                self._remember(job, early[self._keys[job]], here.replaced)
         if self._editor is not None:
-            self._edited(self._editor, jobs, facts, overlay, replaced)
+            self._edited(self._editor, here, facts)
         for file in facts:
             progress.advance(file)
         if fresh is not None:
-            facts.update(self._received(jobs, facts, fresh, replaced, progress))
-        store = None
+            facts.update(self._received(here, facts, fresh, progress))
         keys = [self._keys[job] for job in jobs]
         is_known = len(facts) == len(jobs) and (ahead is None or list(early) == keys)
-        if not is_known and self._config.cache is not None:
-            store = FactStore(Path(self._config.cache), str(self._root))
+        store = None if is_known else self._open_store()
         try:
-            notices = self._complete(jobs, facts, overlay, replaced, store, progress)
+            notices = self._complete(here, facts, store, progress)
             if store is not None and self._config.commands is None:
-                store.remember(_question(self._config), keys)
+                store.remember(question(self._config), keys)
         finally:
             if store is not None:
                 store.close()
@@ -238,26 +220,47 @@ class Units:
         progress.end()
         units = [facts[job.file] for job in jobs if job.file in facts]
         newest = (self._versions[job.file][:1] for job in jobs)
-        state = _state(
+        state = state_of(
             known[0].digest if known and known[0].facts is facts.get(job.file) else b""
             for job, known in zip(jobs, newest, strict=True)
         )
-        return Read(units, [*patched.notices, *notices], state)
+        return Read(units, [*here.notices, *notices], state)
+
+    def _enter(self, contents: Contents) -> _Entered:
+        """Look at the files, and have the units, as they are under `contents`."""
+        overlay = build_overlay(self._root, contents)
+        self._view = SourceView(overlay, self._disk)
+        patched = patched_commands(self._config.tree, self._commands, self._wanted, contents)
+        jobs = [UnitJob(c.file, c.directory, c.arguments) for c in patched.commands]
+        for job in jobs:
+            if job not in self._keys:
+                self._keys[job] = key_of(self._root, job)
+            self._versions.setdefault(job.file, [])
+        replaced = frozenset(str(self._root / path) for path in contents)
+        return _Entered(overlay, replaced, jobs, patched.notices)
+
+    def _open_store(self) -> FactStore | None:
+        if self._config.cache is None:
+            return None
+        return FactStore(Path(self._config.cache), str(self._root))
 
     # -- what is known -------------------------------------------------------------------------
 
-    def _remembered(
-        self, jobs: Sequence[UnitJob], replaced: frozenset[str]
-    ) -> dict[str, UnitFacts]:
+    def _remembered(self, here: _Entered) -> dict[str, UnitFacts]:
         facts: dict[str, UnitFacts] = {}
-        for job in jobs:
+        for job in here.jobs:
             versions = self._versions[job.file]
             for index, version in enumerate(versions):
-                if version.replaced in (None, replaced) and self._view.matches(version.inputs):
+                if version.replaced in (None, here.replaced) and self._view.matches(version.inputs):
                     facts[job.file] = version.facts
                     versions.insert(0, versions.pop(index))
                     break
         return facts
+
+    def _files_of(self, job: UnitJob) -> set[str] | None:
+        """The files that states of a unit were read from, as far as is known."""
+        versions = self._versions[job.file]
+        return {path for v in versions for path, _ in v.inputs.files} if versions else None
 
     def _text(self, file: str, overlay: Mapping[str, bytes | None]) -> bytes | None:
         path = str(self._root / file)
@@ -268,22 +271,15 @@ class Units:
         except OSError:
             return None
 
-    def _edited(
-        self,
-        editor: Editor,
-        jobs: Sequence[UnitJob],
-        facts: dict[str, UnitFacts],
-        overlay: Mapping[str, bytes | None],
-        replaced: frozenset[str],
-    ) -> None:
+    def _edited(self, editor: Editor, here: _Entered, facts: dict[str, UnitFacts]) -> None:
         """Add the facts of the one unit that has none, where its edit was expected."""
         from lockcheck.quick.reading import Command
 
-        missing = [job for job in jobs if job.file not in facts]
+        missing = [job for job in here.jobs if job.file not in facts]
         if len(missing) != 1:
             return
         job = missing[0]
-        text = self._text(job.file, overlay)
+        text = self._text(job.file, here.overlay)
         if text is None:
             return
         delivered = _delivered(facts.values())
@@ -291,14 +287,13 @@ class Units:
         quick = editor.read(command, text, self._view, delivered)
         if quick is not None:
             facts[job.file] = quick.facts
-            self._remember(job, Stored(quick.facts, quick.inputs, b""), replaced)
+            self._remember(job, Stored(quick.facts, quick.inputs, b""), here.replaced)
 
     def _received(
         self,
-        jobs: Sequence[UnitJob],
+        here: _Entered,
         facts: Mapping[str, UnitFacts],
         fresh: Iterator[Fresh | None],
-        replaced: frozenset[str],
         progress: Progress,
     ) -> dict[str, UnitFacts]:
         """The facts of one more state, of units that have none."""
@@ -307,12 +302,13 @@ class Units:
                 break
             self._keep(one.job, one.version)
             progress.advance(one.job.file)
-        return self._remembered([job for job in jobs if job.file not in facts], replaced)
+        missing = [job for job in here.jobs if job.file not in facts]
+        return self._remembered(here._replace(jobs=missing))
 
-    def _remember(self, job: UnitJob, found: Stored, replaced: frozenset[str]) -> None:
+    def _remember(self, job: UnitJob, found: Stored, replaced: frozenset[str]) -> _Version:
         version = _Version(*found, replaced if found.facts.errors else None)
         self._keep(job, version)
-        self._tell(Fresh(job, version))
+        return version
 
     def _keep(self, job: UnitJob, version: _Version) -> None:
         versions = [v for v in self._versions.get(job.file, ()) if v.inputs != version.inputs]
@@ -322,17 +318,16 @@ class Units:
 
     def _complete(
         self,
-        jobs: Sequence[UnitJob],
+        here: _Entered,
         facts: dict[str, UnitFacts],
-        overlay: Mapping[str, bytes | None],
-        replaced: frozenset[str],
         store: FactStore | None,
         progress: Progress,
     ) -> list[Notice]:
-        """Add the facts of the jobs that have none yet; what could not be read is told."""
+        """Add the facts of the units that have none yet; what could not be read is told."""
         if store is not None:
-            self._load(jobs, facts, replaced, store, progress)
+            self._load(here, facts, store, progress)
         failed: dict[str, Notice] = {}
+        jobs = here.jobs
         missing = [job for job in jobs if job.file not in facts] or _to_read_again(jobs, facts)
         again: set[UnitJob] = set()  # units are read again at most once
         while missing:
@@ -340,29 +335,20 @@ class Units:
             results = read_units(
                 missing,
                 self._root,
-                overlay,
+                here.overlay,
                 frozenset(self._models.functions),
                 frozenset(_delivered(others)),
                 self._config.jobs,
             )
             for result in results:
-                job = result.job
-                progress.advance(job.file)
+                file = result.job.file
+                progress.advance(file)
+                self._take(result, here.replaced, store)
                 if result.facts is None:
-                    facts.pop(job.file, None)  # else it would be read for ever
-                    failed[job.file] = _not_parsed(result)
-                    continue
-                facts[job.file] = result.facts
-                if result.inputs is None:
-                    self._versions[job.file] = []  # good for now, and never again
-                    continue
-                on_disk = replaced.isdisjoint(path for path, _ in result.inputs.files)
-                digest = b""
-                if store is not None and not result.facts.errors and (on_disk or self.keeps_all):
-                    digest = store.save(
-                        self._keys[job], result.inputs, result.facts, on_trial=not on_disk
-                    )
-                self._remember(job, Stored(result.facts, result.inputs, digest), replaced)
+                    facts.pop(file, None)  # else it would be read for ever
+                    failed[file] = _not_parsed(result)
+                else:
+                    facts[file] = result.facts
             missing = [job for job in _to_read_again(jobs, facts) if job not in again]
             again.update(missing)
         return [
@@ -373,45 +359,34 @@ class Units:
             )
         ]
 
+    def _take(self, result: UnitResult, replaced: frozenset[str], store: FactStore | None) -> None:
+        """Remember facts that were made, here and in the store, where they may be used again."""
+        job, facts, inputs = result.job, result.facts, result.inputs
+        if facts is None:
+            return
+        if inputs is None:
+            self._versions[job.file] = []  # good for now, and never again
+            return
+        on_disk = replaced.isdisjoint(path for path, _ in inputs.files)
+        digest = b""
+        if store is not None and not facts.errors and (on_disk or self.keeps_all):
+            digest = store.save(self._keys[job], inputs, facts, on_trial=not on_disk)
+        version = self._remember(job, Stored(facts, inputs, digest), replaced)
+        self._tell(Fresh(job, version))
+
     def _load(
-        self,
-        jobs: Sequence[UnitJob],
-        facts: dict[str, UnitFacts],
-        replaced: frozenset[str],
-        store: FactStore,
-        progress: Progress,
+        self, here: _Entered, facts: dict[str, UnitFacts], store: FactStore, progress: Progress
     ) -> None:
-        """Add what the store has of the jobs that have no facts yet."""
+        """Add what the store has of the units that have no facts yet."""
         with without_garbage_collection():
-            for job in jobs:
+            for job in here.jobs:
                 if job.file in facts:
                     continue
                 known = store.load(self._keys[job], self._view, self._models.functions)
                 if known is not None:
                     facts[job.file] = known.facts
-                    self._remember(job, known, replaced)
+                    self._remember(job, known, here.replaced)
                     progress.advance(job.file)
-
-
-def key_of(root: Path, unit: UnitJob | KnownUnit) -> bytes:
-    """The key of a unit of the tree at `root` in the store."""
-    return unit_key((libclang.identity(), str(root), unit.file, unit.directory, *unit.arguments))
-
-
-def _question(config: Config) -> bytes:
-    """What tells runs that are likely to need the same units."""
-    tree = (str(config.tree.root), str(config.tree.build), f"PREEMPT_RT {config.preempt_rt}")
-    return unit_key((*tree, *config.paths))
-
-
-def _state(digests: Iterable[bytes]) -> bytes:
-    """What tells units, in their order, from others; b"" where one of them has no digest."""
-    state = hashlib.blake2b(digest_size=16)
-    for digest in digests:
-        if not digest:
-            return b""
-        state.update(digest)
-    return state.digest()
 
 
 def _delivered(units: Iterable[UnitFacts]) -> set[str]:

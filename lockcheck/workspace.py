@@ -9,16 +9,18 @@ import contextlib
 import datetime
 import gc
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from lockcheck.beside import Sent, beside
+from lockcheck.beside import Sent
 from lockcheck.callgraph.program import Program
 from lockcheck.config import Config
 from lockcheck.errors import LockcheckError, Notice, Severity
 from lockcheck.findings.model import Report, TreeInfo
 from lockcheck.findings.suppress import SuppressionEntry, apply, load_suppressions
-from lockcheck.models.loader import check_constants, load_models
+from lockcheck.lastrun import Ahead, Read, remember_commands
+from lockcheck.models.loader import Models, check_constants, load_models
 from lockcheck.progress import Progress, SilentProgress
 from lockcheck.rules.chosen import chosen
 from lockcheck.rules.engine import Checked, RuleRun
@@ -34,9 +36,9 @@ from lockcheck.rules.model import (
     SleepInAtomic,
 )
 from lockcheck.runs import Started, constants_of, start
-from lockcheck.source.commands import with_preempt_rt
+from lockcheck.source.commands import CommandSet, with_preempt_rt
 from lockcheck.source.tree import KernelTree, check_architecture
-from lockcheck.units import Ahead, Contents, Fresh, Read, Units, find_commands
+from lockcheck.units import Contents, Fresh, Units, find_commands
 
 # Rules that name nothing of a tree: there is always something that they are about.
 _ABOUT_ALL_CODE = (
@@ -52,22 +54,31 @@ class Workspace:
     """
 
     def __init__(
-        self, config: Config, progress: Progress | None = None, once: bool = False
+        self,
+        config: Config,
+        progress: Progress | None = None,
+        once: bool = False,
+        expected: Iterable[Contents] = (),
     ) -> None:
         """`progress` is told of the compile commands, and of reports that have no other.
 
         once: whether there will be one report only, so that nothing is kept for another.
+        expected: the contents of the reports that are going to be wanted, in their order. Their
+            units are read in another process while rules are checked, and `close` must be called.
+            Facts are kept in the cache, those of contents that are not on disk as well: what has
+            such a list is likely to come again.
         Raises LockcheckError for what the user has to mend before anything can be checked.
         """
         self._config = config
         self._progress = progress or SilentProgress()
+        self._expected = [self._contents(overlay) for overlay in expected]
         check_architecture(config.tree)
         self._progress.begin("compile commands", None)
-        with beside(find_commands, config) as asked:
+        self._ahead: Sent[Any] = Sent(_work_ahead, config, self._expected)
+        with self._closing_on_error():
             known = load_rules(config.rules)
             self.rules = chosen(known, config.enable)
-            models = load_models()
-            self._models = models.for_preempt_rt() if config.preempt_rt else models
+            self._models = _models(config)
             check_constants(self._models)
             off = {rule.info.rule_id for rule in known} - {r.info.rule_id for r in self.rules}
             self._suppressions = tuple(
@@ -78,17 +89,32 @@ class Workspace:
             self._once = once
             ahead = Ahead(config, self._models)
             early = self._start_early(ahead)
-            self.commands = asked()
-            if config.preempt_rt:
-                self.commands = with_preempt_rt(self.commands)
+            self.commands = self._asked()
+        if not self._expected:
+            self._ahead.close()
         self._progress.end()
+        remember_commands(config, self.commands)
         self._units = Units(config, self.commands, self._models, ahead)
+        self._units.keeps_all = bool(self._expected)
         self.program: Program | None = None  # of the last report, for questions about it
         self._early = early  # for the first report, if it is about the same units
         self._started: Started | None = None
         self._is_first = True
-        self._expected: list[Contents] = []
-        self._ahead: Sent[Fresh | None] | None = None
+
+    @contextlib.contextmanager
+    def _closing_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._ahead.close()
+            raise
+
+    def _asked(self) -> CommandSet:
+        """What the other process tells first."""
+        commands: CommandSet | Exception = next(iter(self._ahead), EOFError())
+        if isinstance(commands, Exception):
+            raise commands
+        return commands
 
     def _start_early(self, ahead: Ahead) -> tuple[Read, Started] | None:
         """A run on the units of the last one, made while kbuild is asked: mostly they are these."""
@@ -104,24 +130,6 @@ class Workspace:
             gc.freeze()
             gc.enable()
 
-    @contextlib.contextmanager
-    def expecting(self, states: Iterable[Contents]) -> Iterator[None]:
-        """Read units for reports to come, in a process of their own, while rules are checked.
-
-        states: the contents of those reports, in their order, after the first one in the block.
-        Facts are kept in the cache, those of contents that are not on disk as well: what has such a
-        list is likely to come again.
-        """
-        self._units.keeps_all = True
-        self._expected = [self._contents(overlay) for overlay in states]
-        try:
-            yield
-        finally:
-            self._expected = []
-            if self._ahead is not None:
-                self._ahead.close()
-                self._ahead = None
-
     def expect_edits(self, file: str, overlay: Contents | None = None) -> None:
         """Get ready, beside other work, for reports where a unit's file differs a little.
 
@@ -130,7 +138,8 @@ class Workspace:
         self._units.expect_edits(file, self._contents(overlay))
 
     def close(self) -> None:
-        """End what `expect_edits` began."""
+        """End the other processes: that which reads what is expected, and that for edits."""
+        self._ahead.close()
         self._units.close()
 
     def _read_suppressions(self, known: set[str]) -> tuple[SuppressionEntry, ...]:
@@ -192,15 +201,11 @@ class Workspace:
         return {**self._config.overlay, **(overlay or {})}
 
     def _read(self, contents: Contents, progress: Progress) -> Read:
-        fresh = None
-        if self._ahead is not None and self._expected and self._expected[0] == contents:
+        fresh: Iterator[Fresh | None] | None = None
+        if self._expected and self._expected[0] == contents:
             del self._expected[0]
             fresh = iter(self._ahead)
-        read = self._units.read(contents, progress, fresh)
-        if self._expected and self._ahead is None:
-            # From here on it knows what was read for this report.
-            self._ahead = Sent(self._units.read_ahead, list(self._expected))
-        return read
+        return self._units.read(contents, progress, fresh)
 
     def _run_on(self, read: Read) -> RuleRun:
         """The run of all rules that knows most of the program that the units make up."""
@@ -227,6 +232,27 @@ class Workspace:
 
     def _start(self, read: Read) -> Started:
         return start(self._config, self.rules, self._models, read.units, read.state, self._once)
+
+
+def _models(config: Config) -> Models:
+    models = load_models()
+    return models.for_preempt_rt() if config.preempt_rt else models
+
+
+def _work_ahead(send: Callable[[Any], None], config: Config, states: Sequence[Contents]) -> None:
+    """Ask how units are compiled, tell that or what went wrong; then read them, and tell that."""
+    try:
+        commands = find_commands(config)
+        if config.preempt_rt:
+            commands = with_preempt_rt(commands)
+    except Exception as error:
+        send(error)
+        return
+    send(commands)
+    if states:
+        units = Units(config, commands, _models(config))
+        units.keeps_all = True
+        units.read_ahead(send, states)
 
 
 def _tree_info(tree: KernelTree) -> TreeInfo:

@@ -57,9 +57,23 @@ class UnitResult(NamedTuple):
     inputs: UnitInputs | None = None
 
 
+class PlacedJob(NamedTuple):
+    """A unit to read, and the number of the overlay under which it is read."""
+
+    job: UnitJob
+    overlay: int
+
+
+class PlacedResult(NamedTuple):
+    """What came of a unit under the overlay of that number."""
+
+    result: UnitResult
+    overlay: int
+
+
 class _Setup(NamedTuple):
     root: Path
-    overlay: Mapping[str, bytes | None]
+    overlays: Sequence[Mapping[str, bytes | None]]
     opaque: frozenset[str]
     lowered: frozenset[str]
     parent: int
@@ -71,17 +85,27 @@ class _Outcome(NamedTuple):
 
 
 class _Worker:
-    """State of one worker process: libclang's index, and the header functions it has lowered."""
+    """State of one worker process: libclang's index, and what it knows under one overlay.
+
+    lowered: header functions that are delivered already under that overlay.
+    """
 
     def __init__(self, setup: _Setup) -> None:
         self.setup = setup
         self.index = libclang.load().clang_createIndex(0, 0)
-        self.files = ReplacedFiles(setup.overlay)
         self.reader = TreeReader()
-        self.lowered = set(setup.lowered)
+        self._begin(0)
+
+    def _begin(self, overlay: int) -> None:
+        self.overlay = overlay
+        self.files = ReplacedFiles(self.setup.overlays[overlay])
+        self.lowered = set(self.setup.lowered)
         self.inputs = InputFinder()
 
-    def run(self, job: UnitJob) -> _Outcome:
+    def run(self, job: UnitJob, overlay: int) -> _Outcome:
+        if overlay != self.overlay:
+            self.files.close()
+            self._begin(overlay)
         first = self._read(job, job.arguments)
         if not first.facts.errors:
             return first
@@ -143,9 +167,9 @@ def _initialise(setup: _Setup) -> None:
     _worker = _Worker(setup)
 
 
-def _run(job: UnitJob) -> _Outcome:
+def _run(job: UnitJob, overlay: int) -> _Outcome:
     assert _worker is not None
-    return _worker.run(job)
+    return _worker.run(job, overlay)
 
 
 def read_units(
@@ -161,35 +185,54 @@ def read_units(
     lowered: header functions that need not be lowered again. A unit that kills its worker, hangs,
     or cannot be parsed at all gives a result with `failure`; the others go on.
     """
+    placed = [PlacedJob(job, 0) for job in jobs]
+    for one in read_placed_units(placed, root, [overlay], opaque, lowered, processes):
+        yield one.result
+
+
+def read_placed_units(
+    jobs: Sequence[PlacedJob],
+    root: Path,
+    overlays: Sequence[Mapping[str, bytes | None]],
+    opaque: frozenset[str],
+    lowered: frozenset[str],
+    processes: int,
+) -> Iterator[PlacedResult]:
+    """`read_units` for jobs under several overlays. Those of one should come together."""
     # It takes a tenth of a second to load: only what has units to read pays for it.
     from pebble import CONSTS, ProcessPool
 
     CONSTS.sleep_unit = _LOOK_SECONDS
-    setup = _Setup(root, overlay, opaque, lowered, os.getpid())
-    with ProcessPool(
+    setup = _Setup(root, overlays, opaque, lowered, os.getpid())
+    pool = ProcessPool(
         max_workers=min(processes, len(jobs)) or 1,
         initializer=_initialise,
         initargs=(setup,),
         context=get_context("fork"),
-    ) as pool:
-        try:
-            yield from _collect(pool, jobs, 2 * processes)
-        except BaseException:
-            pool.stop()  # type: ignore[no-untyped-call]  # Ctrl-C, or the consumer gave up: end the children now
-            raise
+    )
+    try:
+        yield from _collect(pool, jobs, 2 * processes)
+        pool.close()  # type: ignore[no-untyped-call]
+        pool.join()
+    except BaseException:
+        # Ctrl-C, or the consumer gave up, be it while the pool ends: end the children now.
+        pool.stop()  # type: ignore[no-untyped-call]
+        pool.join()
+        raise
 
 
-def _collect(pool: ProcessPool, jobs: Sequence[UnitJob], ahead: int) -> Iterator[UnitResult]:
+def _collect(pool: ProcessPool, jobs: Sequence[PlacedJob], ahead: int) -> Iterator[PlacedResult]:
     """Keep a few jobs in flight, so that results do not pile up."""
     waiting = list(reversed(jobs))
-    running: dict[Future[Any], UnitJob] = {}
+    running: dict[Future[Any], PlacedJob] = {}
     while waiting or running:
         while waiting and len(running) < ahead:
-            job = waiting.pop()
-            running[pool.schedule(_run, args=(job,), timeout=UNIT_SECONDS)] = job
+            placed = waiting.pop()
+            running[pool.schedule(_run, args=placed, timeout=UNIT_SECONDS)] = placed
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:
-            yield _result(running.pop(future), future.result)
+            job, overlay = running.pop(future)
+            yield PlacedResult(_result(job, future.result), overlay)
 
 
 def _result(job: UnitJob, outcome: Callable[[], _Outcome]) -> UnitResult:

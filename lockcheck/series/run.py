@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from lockcheck.config import Config
 from lockcheck.errors import Notice, Severity
 from lockcheck.findings.series import SeriesReport
@@ -20,9 +22,9 @@ def check_series(config: Config, series: Series, progress: Progress) -> SeriesRe
 
     Raises LockcheckError as `lockcheck.session.analyse` does.
     """
-    workspace = Workspace(config, progress)
     series = series._replace(notices=(*series.notices, *_outside(config, series)))
-    with workspace.expecting(step.overlay for step in series.steps if _may_matter(step)):
+    states = [series.base, *(step.overlay for step in series.steps if _may_matter(step))]
+    with contextlib.closing(Workspace(config, progress, expected=states)) as workspace:
         report = workspace.report(series.base)
         judge = Judge(series, TreeFiles(config.tree.root), report)
         for step in series.steps:

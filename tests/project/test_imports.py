@@ -50,8 +50,18 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
         "query states; never the source, which facts stand for",
     ),
     "report": (frozenset({"findings"}), "only renders: everything it says is in the Report"),
+    "inturn": (frozenset(), "keeps an order, whatever is told in it"),
+    "lastrun": (
+        frozenset({"config", "source", "parse", "lower", "facts", "models"}),
+        "finds what may be of use again; whether it is, is for whoever reads units",
+    ),
     "units": (
-        frozenset({"config", "progress", "source", "parse", "lower", "quick", "facts", "models"}),
+        frozenset(
+            {
+                *("config", "progress", "source", "lower", "quick", "facts", "models"),
+                *("inturn", "lastrun"),
+            }
+        ),
         "from file contents to facts; what is asked of them is for others",
     ),
     "kept": (
@@ -65,20 +75,20 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
     "workspace": (
         frozenset(
             {
-                *("beside", "config", "progress", "source", "models", "units"),
-                *("facts", "runs", "callgraph", "rules", "findings"),
+                *("beside", "config", "progress", "source", "models", "lastrun", "units"),
+                *("runs", "callgraph", "rules", "findings"),
             }
         ),
         "one configuration, checked as often as contents change",
     ),
     "early": (
-        frozenset({"config", "facts", "models", "units", "runs", "rules"}),
+        frozenset({"config", "facts", "models", "lastrun", "runs", "rules"}),
         "a question put to the units of the last run; whether these are the ones is told later",
     ),
     "session": (
         frozenset(
             {
-                *("beside", "config", "progress", "source", "units"),
+                *("beside", "config", "progress", "source", "lastrun", "units"),
                 *("early", "workspace", "rules", "findings"),
             }
         ),
@@ -88,7 +98,7 @@ ALLOWED: dict[str, tuple[frozenset[str], str]] = {
     "oneunit": (
         frozenset(
             {
-                *("config", "stamp", "source", "facts", "models", "units"),
+                *("config", "stamp", "source", "facts", "models", "lastrun"),
                 *("rules", "findings", "session"),
             },
         ),

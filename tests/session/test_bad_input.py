@@ -326,10 +326,10 @@ def wait(*_):
 def die(*_):
     os.kill(os.getpid(), number)
 
-def run(job, original=worker._run):
+def run(job, overlay, original=worker._run):
     if job.file.endswith("x86.c"):
         act()
-    return original(job)
+    return original(job, overlay)
 
 what = sys.argv.pop(1)
 number = getattr(signal, what, None)

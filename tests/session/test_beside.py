@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lockcheck import beside as beside_module
 from lockcheck.beside import Sent, beside
 from lockcheck.errors import LockcheckError
 
@@ -159,3 +160,18 @@ def is_running(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"  # nobody need have looked after it
+
+
+def test_what_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beside_module, "_END_SECONDS", 0.2)
+
+    def stay(tell: Callable[[int], None]) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        tell(os.getpid())
+        time.sleep(600)
+
+    sent: Sent[int] = Sent(stay)
+    process = next(iter(sent))
+    sent.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)

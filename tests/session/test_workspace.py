@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ import pytest
 from lockcheck import units
 from lockcheck.config import Config
 from lockcheck.findings.model import Report
+from lockcheck.lower.worker import PlacedJob, UnitJob
 from lockcheck.session import analyse
 from lockcheck.source.tree import find_tree
 from lockcheck.units import Contents
@@ -50,6 +52,45 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return original(jobs, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(units, "read_units", note)
+    return parsed
+
+
+class Ahead:
+    """The units that were parsed by other processes."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.here = os.getpid()
+
+    def note(self, job: UnitJob) -> None:
+        if os.getpid() != self.here:
+            with self.file.open("a") as file:
+                print(job.file, file=file)
+
+    def take(self) -> list[str]:
+        """Those since the last time."""
+        found = self.file.read_text().split() if self.file.exists() else []
+        self.file.unlink(missing_ok=True)
+        return found
+
+
+@pytest.fixture
+def ahead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ahead:
+    parsed = Ahead(tmp_path / "parsed")
+    read_units, read_placed_units = units.read_units, units.read_placed_units
+
+    def note(jobs: list[UnitJob], *rest: object) -> object:
+        for job in jobs:
+            parsed.note(job)
+        return read_units(jobs, *rest)  # type: ignore[arg-type]
+
+    def note_placed(jobs: list[PlacedJob], *rest: object) -> object:
+        for job, _ in jobs:
+            parsed.note(job)
+        return read_placed_units(jobs, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(units, "read_units", note)
+    monkeypatch.setattr(units, "read_placed_units", note_placed)
     return parsed
 
 
@@ -155,22 +196,43 @@ def test_units_of_expected_reports_are_read_beside(config: Config, read: list[st
         {FILE: None},
         {FILE: text},
     ]
-    workspace = Workspace(config)
-    with workspace.expecting(states):
+    with closing(Workspace(config, expected=[{}, *states])) as workspace:
         workspace.report()
-        read.clear()
         reports = [workspace.report(state) for state in states]
     assert read == []
     assert [timeless(report) for report in reports] == [alone(config, state) for state in states]
 
 
+def test_units_are_read_once_where_states_agree_on_what_they_read(
+    config: Config, ahead: Ahead
+) -> None:
+    other = "demo/x86.c"
+    text = (config.tree.root / FILE).read_bytes()
+    more = (config.tree.root / other).read_bytes()
+    header = "demo/page_track.h"
+    declared = (config.tree.root / header).read_bytes()
+    states: list[Contents] = [
+        {FILE: b"\n" + text},
+        {FILE: b"\n" + text, other: b"\n" + more},
+        {FILE: b"\n\n" + text, other: b"\n" + more},
+        {FILE: b"\n\n" + text, other: b"\n" + more, header: b"\n" + declared},
+    ]
+    with closing(Workspace(config, expected=[{}, *states])) as workspace:
+        workspace.report()
+        reports = [timeless(workspace.report(state)) for state in states]
+    third = "demo/kvmgt.c"
+    base, last = [FILE, other, third], [FILE, other, third]
+    assert sorted(ahead.take()) == sorted([*base, FILE, other, FILE, *last])
+    assert reports == [alone(config, state) for state in states]
+
+
 def test_what_is_expected_need_not_come(config: Config, read: list[str]) -> None:
     text = (config.tree.root / FILE).read_bytes()
     other = {FILE: b"\n" + text}
-    workspace = Workspace(config)
-    with workspace.expecting([{FILE: None}, {FILE: b"\n\n" + text}]):
+    expected: list[Contents] = [{}, {FILE: None}, {FILE: b"\n\n" + text}]
+    with closing(Workspace(config, expected=expected)) as workspace:
         workspace.report()
-        read.clear()
+        assert read == []
         assert timeless(workspace.report(other)) == alone(config, other)
     assert FILE in read
 
@@ -181,8 +243,7 @@ def test_a_reader_that_died_is_done_without(
     text = (config.tree.root / FILE).read_bytes()
     state = {FILE: b"\n\n\n" + text}
     monkeypatch.setattr(units.Units, "read_ahead", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-    workspace = Workspace(config)
-    with workspace.expecting([state]):
+    with closing(Workspace(config, expected=[{}, state])) as workspace:
         workspace.report()
         read.clear()
         report = workspace.report(state)
@@ -191,22 +252,20 @@ def test_a_reader_that_died_is_done_without(
 
 
 def test_patches_that_come_again_are_read_from_the_cache(
-    config: Config, read: list[str], tmp_path: Path
+    config: Config, read: list[str], ahead: Ahead, tmp_path: Path
 ) -> None:
     config = msgspec.structs.replace(config, cache=str(tmp_path / "cache"))
     state = {FILE: b"\n\n\n" + (config.tree.root / FILE).read_bytes()}
 
     def report() -> Report:
-        workspace = Workspace(config)
-        with workspace.expecting([state]):
+        with closing(Workspace(config, expected=[{}, state])) as workspace:
             workspace.report()
             return timeless(workspace.report(state))
 
     first = report()
-    assert FILE in read
-    read.clear()
+    assert ahead.take().count(FILE) == 2
     again = report()
-    assert read == []
+    assert ahead.take() == read == []
     assert again == first == alone(config, state)
 
 
