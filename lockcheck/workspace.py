@@ -227,7 +227,7 @@ class Workspace:
         models = self._models.with_constants(constants_of(read.units))
         if known.watched.models != models:
             return False
-        known.watched.become(Program(read.units, models, known.watched.latest.effects.bits))
+        known.watched.become(Program(read.units, models, before=known.watched.latest))
         return True
 
     def _start(self, read: Read) -> Started:

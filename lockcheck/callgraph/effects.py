@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping
+from typing import NamedTuple
 
 from lockcheck.callgraph.components import components
+from lockcheck.callgraph.perfunction import PerFunction
 from lockcheck.facts.folding import is_local
 from lockcheck.facts.ir import Event, Expr, Function, successors
 
@@ -36,6 +38,91 @@ def _parameter(value: Expr, function: Function) -> int | None:
 _COUNTER = "(a counter)"  # stands for all counters, and no term is loaded from it
 
 
+class Stores(NamedTuple):
+    """What one function stores to, apart from its callees.
+
+    own: fields. filled: those of them that something else than zero is stored to.
+    whole: whether it stores through a bare pointer; through: the parameters which that may be.
+    given_on: (callee, number there, number here) of parameters that are handed on as they are.
+    values: (field, constant) of each store, None for what is no constant.
+    """
+
+    own: FieldSet
+    filled: FieldSet
+    whole: bool
+    through: tuple[int, ...]
+    given_on: tuple[tuple[str, int, int], ...]
+    values: tuple[tuple[str, int | None], ...]
+
+
+class StoreReader:
+    """Finds what single functions store to, for all versions of a program.
+
+    bits: the number that each field has in a set of fields. loads: the fields that terms are loaded
+    from, of those terms where no function has a say in it.
+    """
+
+    def __init__(self, counters: Container[str], bits: Mapping[str, int] | None = None) -> None:
+        """`counters`: see StoreEffects. `bits`: numbers that fields have already."""
+        self.counters = counters
+        self.bits: dict[str, int] = dict(bits or {})
+        self.stores = PerFunction(self._stores)
+        self.looked_at = PerFunction(_looked_at)
+        self.loads: dict[Expr, FieldSet] = {}
+        self._numbered = 0
+
+    def read(self, functions: Iterable[Function]) -> list[Stores]:
+        """What the functions of one version of the program store to."""
+        found = self.stores.all(functions)
+        if self._numbered != len(self.bits):  # fields that nobody stored to have got a number
+            self._numbered = len(self.bits)
+            self.loads = {}
+        return found
+
+    def _stores(self, function: Function) -> Stores:
+        own = filled = 0
+        through: set[int] = set()
+        whole = False
+        given_on: set[tuple[str, int, int]] = set()
+        values: set[tuple[str, int | None]] = set()
+        for events, _ in function.blocks:
+            for event in events:
+                if event[0] == "S":
+                    name = stored_field(event[2])
+                    if name is None and not is_local(event[2]) and event[2][0] != "g":
+                        whole = True
+                        number = _parameter(event[2], function)
+                        through.update(range(len(function.params)) if number is None else (number,))
+                    if name in self.counters:
+                        name = None if keeps_zero(event[2], event[3]) else _COUNTER
+                    if name is not None:
+                        value = event[3]
+                        values.add((name, value[1] if value[0] == "k" else None))
+                        bit = 1 << self.bits.setdefault(name, len(self.bits))
+                        if is_local(event[2]):
+                            continue  # gone by the time that a caller could look
+                        own |= bit
+                        if not keeps_zero(event[2], event[3]):
+                            filled |= bit
+                elif event[0] == "C" and event[3][0] == "fn":
+                    for place, arg in enumerate(event[4]):
+                        number = _parameter(arg, function)
+                        if number is not None:
+                            given_on.add((event[3][1], place, number))
+        return Stores(own, filled, whole, tuple(through), tuple(given_on), tuple(values))
+
+
+def _looked_at(function: Function) -> tuple[str, ...]:
+    """The fields that a function reads."""
+    names = {
+        stored_field(event[2])
+        for events, _ in function.blocks
+        for event in events
+        if event[0] == "R"
+    }
+    return tuple(name for name in names if name is not None)
+
+
 class StoreEffects:
     """Fields stored by each function, its callees included.
 
@@ -46,23 +133,23 @@ class StoreEffects:
         self,
         functions: Mapping[str, Function],
         callees: Mapping[str, frozenset[str]],
-        counters: Container[str] = (),
+        reader: StoreReader,
         writers: Iterable[str] = (),
-        bits: Mapping[str, int] | None = None,
     ) -> None:
-        """`counters`: fields that every object has, whose stores say nothing of one object.
+        """`reader`: that of the program before, if this is another version of it. Its counters are
+        fields that every object has, whose stores say nothing of one object.
         `writers`: functions that were not read and store to what they are given.
-        `bits`: numbers that fields have already, in the version of the program before this.
 
         UNSOUND: what a branch said of such a counter counts on after a callee changed it.
         """
-        self._counters = counters
+        self._reader = reader
+        self._counters = reader.counters
         self._functions = functions
         self._callees = callees
         self._looks: dict[str, FieldSet] = {}
         self._constructs: dict[str, FieldSet] = {}
         self._sure: dict[str, FieldSet] = {}
-        self._bits: dict[str, int] = dict(bits or {})
+        self._bits = reader.bits
         self.remembered: dict[Expr, FieldSet] = {}
         self._masks: dict[str, FieldSet] = {}
         self._values: dict[str, set[int | None]] = defaultdict(set)
@@ -73,8 +160,15 @@ class StoreEffects:
         # Parameters that are stored through as a whole, and which are handed on as which.
         self._whole_by: set[tuple[str, int]] = set()
         self._given_on: dict[tuple[str, int], set[tuple[str, int]]] = defaultdict(set)
-        for key, function in functions.items():
-            own[key], self._filled[key] = self._own(function)
+        for key, stores in zip(functions, reader.read(functions.values()), strict=True):
+            own[key], self._filled[key] = stores.own, stores.filled
+            if stores.whole:
+                self._whole.add(key)
+                self._whole_by.update((key, number) for number in stores.through)
+            for callee, there, here in stores.given_on:
+                self._given_on[callee, there].add((key, here))
+            for name, value in stores.values:
+                self._values[name].add(value)
         self._follow_given_on(writers)
         graph = {
             key: [callee for callee in callees.get(key, ()) if callee in functions]
@@ -97,35 +191,6 @@ class StoreEffects:
         for key in sorted(self.cycles):
             self._certain(key)
             self._looks_at(key)
-
-    def _own(self, function: Function) -> tuple[FieldSet, FieldSet]:
-        mask = filled = 0
-        for events, _ in function.blocks:
-            for event in events:
-                if event[0] == "S":
-                    name = stored_field(event[2])
-                    if name is None and not is_local(event[2]) and event[2][0] != "g":
-                        self._whole.add(function.key)
-                        through = _parameter(event[2], function)
-                        numbers = range(len(function.params)) if through is None else (through,)
-                        self._whole_by.update((function.key, number) for number in numbers)
-                    if name in self._counters:
-                        name = None if keeps_zero(event[2], event[3]) else _COUNTER
-                    if name is not None:
-                        value = event[3]
-                        self._values[name].add(value[1] if value[0] == "k" else None)
-                        bit = 1 << self._bits.setdefault(name, len(self._bits))
-                        if is_local(event[2]):
-                            continue  # gone by the time that a caller could look
-                        mask |= bit
-                        if not keeps_zero(event[2], event[3]):
-                            filled |= bit
-                elif event[0] == "C" and event[3][0] == "fn":
-                    for place, arg in enumerate(event[4]):
-                        number = _parameter(arg, function)
-                        if number is not None:
-                            self._given_on[event[3][1], place].add((function.key, number))
-        return mask, filled
 
     def _follow_given_on(self, writers: Container[str]) -> None:
         """Who hands a pointer on to a function that stores through it, stores through it, too."""
@@ -248,11 +313,8 @@ class StoreEffects:
             self._looks[key] = 0  # recursion
             known = 0
             function = self._functions.get(key)
-            for events, _ in () if function is None else function.blocks:
-                for event in events:
-                    if event[0] == "R":
-                        name = stored_field(event[2])
-                        known |= 0 if name is None else self.field(name)
+            for name in () if function is None else self._reader.looked_at(function):
+                known |= self.field(name)
             for callee in self._callees.get(key, ()):
                 if callee in self._functions:
                     known |= self._looks_at(callee)
@@ -263,17 +325,24 @@ class StoreEffects:
         """The fields that the value of a term is loaded from."""
         known = self.remembered.get(term)
         if known is None:
-            known = self.remembered[term] = self._read_by(term)
+            known = self.remembered[term] = self._read_by(term)[0]
         return known
 
-    def _read_by(self, term: Expr) -> FieldSet:
-        mask = 0
+    def _read_by(self, term: Expr) -> tuple[FieldSet, bool]:
+        """The same, and whether that hangs on what functions of this version read."""
+        known = self._reader.loads.get(term)
+        if known is not None:
+            return known, False
+        mask, hangs = 0, False
         if term[0] == "l":
             name = stored_field(term[1])
             mask = 0 if name is None else self.field(name)
         elif term[0] == "ap":
-            mask = self._looks_at(term[1])
+            mask, hangs = self._looks_at(term[1]), True
         for part in term[1:]:
             if type(part) is tuple and part:
-                mask |= self.read_by(part)
-        return mask
+                more, hangs_more = self._read_by(part)
+                mask, hangs = mask | more, hangs or hangs_more
+        if not hangs:
+            self._reader.loads[term] = mask
+        return mask, hangs

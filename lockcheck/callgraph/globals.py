@@ -12,6 +12,49 @@ from collections.abc import Callable, Iterable, Iterator
 from lockcheck.facts.ir import Expr, Function
 
 
+class Addresses:
+    """Variables, by what becomes of their addresses.
+
+    exposed: those whose address may be kept by somebody. stored: those that are stored to.
+    """
+
+    __slots__ = ("exposed", "stored")
+
+    def __init__(self) -> None:
+        self.exposed: set[str] = set()
+        self.stored: set[str] = set()
+
+    def store(self, address: Expr, value: Expr) -> None:
+        """A value is stored at an address."""
+        place = _variable(address)
+        if place is not None:
+            self.stored.add(place)
+        else:
+            self.exposed.update(_addresses(address))
+        self.exposed.update(_addresses(value))
+
+
+def addresses_in(function: Function, keeps_nothing: Callable[[str], bool]) -> Addresses:
+    """What one function does with addresses.
+
+    keeps_nothing: whether a function does not let go of the addresses it is given.
+    """
+    found = Addresses()
+    for events, terminator in function.blocks:
+        for event in events:
+            if event[0] == "S":
+                found.store(event[2], event[3])
+            elif event[0] == "C":
+                callee, args = event[3], event[4]
+                if callee[0] == "fn" and keeps_nothing(callee[1]):
+                    args = tuple(arg for arg in args if arg[0] not in ("f", "i", "g"))
+                for arg in args:
+                    found.exposed.update(_addresses(arg))
+        if terminator[0] == "ret" and terminator[1] is not None:
+            found.exposed.update(_addresses(terminator[1]))
+    return found
+
+
 class Secluded:
     """Tells which places lie in such a variable, or behind one.
 
@@ -19,38 +62,17 @@ class Secluded:
     """
 
     def __init__(
-        self,
-        functions: Iterable[Function],
-        initialisers: Iterable[tuple[Expr, Expr]],
-        keeps_nothing: Callable[[str], bool],
+        self, addresses: Iterable[Addresses], initialisers: Iterable[tuple[Expr, Expr]]
     ) -> None:
-        """`keeps_nothing`: whether a function does not let go of the addresses it is given."""
-        self._exposed: set[str] = set()
-        self._stored: set[str] = set()
+        """`addresses`: those of each function."""
+        static = Addresses()
         for address, value in initialisers:
-            self._store(address)
-            self._exposed.update(_addresses(value))
-        for function in functions:
-            for events, terminator in function.blocks:
-                for event in events:
-                    if event[0] == "S":
-                        self._store(event[2])
-                        self._exposed.update(_addresses(event[3]))
-                    elif event[0] == "C":
-                        callee, args = event[3], event[4]
-                        if callee[0] == "fn" and keeps_nothing(callee[1]):
-                            args = tuple(arg for arg in args if arg[0] not in ("f", "i", "g"))
-                        for arg in args:
-                            self._exposed.update(_addresses(arg))
-                if terminator[0] == "ret" and terminator[1] is not None:
-                    self._exposed.update(_addresses(terminator[1]))
-
-    def _store(self, address: Expr) -> None:
-        place = _variable(address)
-        if place is not None:
-            self._stored.add(place)
-        else:
-            self._exposed.update(_addresses(address))
+            static.store(address, value)
+        self._exposed = static.exposed
+        self._stored = static.stored
+        for found in addresses:
+            self._exposed |= found.exposed
+            self._stored |= found.stored
 
     def root(self, place: Expr) -> str | None:
         """The key of the variable that a place lies in or behind, None where there is none such."""

@@ -6,37 +6,22 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from fnmatch import fnmatchcase
-from typing import NamedTuple
 
+from lockcheck.callgraph.calls import Call, CallSite
 from lockcheck.callgraph.effects import StoreEffects
 from lockcheck.callgraph.globals import Secluded
+from lockcheck.callgraph.outlines import Called, Outlines, named_place
 from lockcheck.callgraph.slots import (
     MAX_ARGUMENT_FLOW,
+    Flows,
     SlotGraph,
     result_slot,
     slot_of,
     trampoline_slot,
 )
-from lockcheck.facts.ir import Event, Expr, Function, UnitFacts
+from lockcheck.facts.ir import Expr, Function, UnitFacts
 from lockcheck.models.loader import FunctionModel, Models
 from lockcheck.queries import Queries
-
-
-class CallSite(NamedTuple):
-    """One call of one function: `caller` is its key, `call` the call's id there."""
-
-    caller: str
-    call: int
-    loc: int
-    slot: str | None  # the slot of an indirect call, None for a direct one
-
-
-class Call(NamedTuple):
-    """A call as its caller sees it."""
-
-    event: Event
-    targets: tuple[str, ...]  # keys, sorted; a modelled or external function too
-    slot: str | None
 
 
 class Reach(Enum):
@@ -55,9 +40,13 @@ class Program:
         units: Iterable[UnitFacts],
         models: Models,
         bits: Mapping[str, int] | None = None,
+        before: Program | None = None,
     ) -> None:
-        """`bits`: see StoreEffects; given if there was a version of the program before this."""
+        """`bits`: numbers that fields had in an earlier run on such a program.
+        `before`: the version of the program before this, made with the same models.
+        """
         self.models = models
+        self._outlines: Outlines = Outlines(models, bits) if before is None else before._outlines
         self.queries = Queries()
         self.functions: dict[str, Function] = {}
         self.records: dict[str, dict[str, str]] = {}
@@ -76,15 +65,16 @@ class Program:
             for record, field, lock in unit.guarded:
                 self.guarded.setdefault((record, field), lock)
         self._params = {key: function.params for key, function in self.functions.items()}
-        self.slots = SlotGraph(models)
-        self._flow()
+        self.slots = SlotGraph(self._params)
+        called = self._outlines.calls.all(self.functions.values())
+        self._flow(called)
         self.calls: dict[str, dict[int, Call]] = {}
         self.callers: dict[str, list[CallSite]] = defaultdict(list)
         self._called_slots: set[str] = set()
         self._pointees: dict[str, set[str]] | None = None
         self._secluded: Secluded | None = None
         self._outside: dict[str, frozenset[str]] = {}
-        self._link()
+        self._link(called)
         self._drop_unreached(own)
         callees = {
             key: frozenset(target for call in calls.values() for target in call.targets)
@@ -99,9 +89,8 @@ class Program:
         self.effects: StoreEffects = StoreEffects(
             self.functions,
             callees,
-            models.counters,
+            self._outlines.stores,
             writers,
-            bits,
         )
         self.queries.cycles = self.effects.cycles
 
@@ -116,24 +105,27 @@ class Program:
 
     # -- construction --------------------------------------------------------------------------
 
-    def _flow(self) -> None:
+    def _flow(self, called: Iterable[Called]) -> None:
+        flows = Flows(self.models)
         for address, value in self._initialisers:
             slot = slot_of(address, "")
             if slot is None:
                 continue
             if slot.startswith("variable ") and self._keeps_alive(slot):
                 continue
-            self.slots.store(slot, value, "", {})
-        for function in self.functions.values():
-            self.slots.add_function(function, self._params)
+            flows.store(slot, value, "", {})
+        self.slots.add(flows)
+        for flows in self._outlines.flows.all(self.functions.values()):
+            self.slots.add(flows)
         self.slots.solve()
-        for function in self.functions.values():
-            for events, _ in function.blocks:
-                for event in events:
-                    if event[0] == "C" and event[3][0] != "fn":
-                        targets, _ = self.resolve(function.key, event[3])
-                        if 0 < len(targets) <= MAX_ARGUMENT_FLOW:
-                            self.slots.pass_arguments(targets, event[4], function.key, self._params)
+        passed = Flows(self.models)
+        for key, calls in zip(self.functions, called, strict=True):
+            for event in calls.indirect:
+                targets, _ = self.resolve(key, event[3])
+                if len(targets) <= MAX_ARGUMENT_FLOW:
+                    for target in targets:
+                        passed.call(target, event[4], key, {})
+        self.slots.add(passed)
         self.slots.solve()
 
     def _keeps_alive(self, slot: str) -> bool:
@@ -170,22 +162,23 @@ class Program:
                     return tuple(sorted(self.slots.targets(place))), place
         return (), None
 
-    def _link(self) -> None:
-        for key, function in self.functions.items():
-            calls: dict[int, Call] = {}
-            for events, _ in function.blocks:
-                for event in events:
-                    if event[0] != "C":
-                        continue
-                    targets, slot = self.resolve(key, event[3])
-                    calls[event[2]] = Call(event, targets, slot)
-                    if slot is not None:
-                        self._called_slots.add(slot)
-                    for target in targets:
-                        self.callers[target].append(CallSite(key, event[2], event[1], slot))
+    def _link(self, called: Iterable[Called]) -> None:
+        functions, callers, trampolines = self.functions, self.callers, self.slots.trampolines
+        for key, outline in zip(functions, called, strict=True):
+            calls = outline.direct
+            if outline.indirect or not trampolines.isdisjoint(outline.targets):
+                calls = {}
+                for number, call in outline.direct.items():
+                    targets, slot = self.resolve(key, call.event[3])
+                    calls[number] = Call(call.event, targets, slot)
             self.calls[key] = calls
-        for sites in self.callers.values():
-            sites.sort(key=lambda site: (site.caller, site.call))
+            for number, (event, targets, slot) in calls.items():
+                if slot is not None:
+                    self._called_slots.add(slot)
+                for target in targets:
+                    callers[target].append(CallSite(key, number, event[1], slot))
+        for sites in callers.values():
+            sites.sort()
 
     def _drop_unreached(self, own: set[str]) -> None:
         """Forget header functions that nothing in these units reaches.
@@ -242,25 +235,18 @@ class Program:
             self._pointees = defaultdict(set)
             for address, value in self._initialisers:
                 if address[0] == "f":
-                    self._pointees[address[2]].add(_named_place(value))
-            for function in self.functions.values():
-                for events, _ in function.blocks:
-                    for event in events:
-                        if event[0] == "S" and event[2][0] == "f" and event[3] != ("k", 0):
-                            self._pointees[event[2][2]].add(_named_place(event[3]))
+                    self._pointees[address[2]].add(named_place(value))
+            for stores in self._outlines.pointees.all(self.functions.values()):
+                for name, place in stores:
+                    self._pointees[name].add(place)
         return frozenset(self._pointees.get(field, ()))
 
     def secluded(self, place: Expr) -> str | None:
         """The static variable that a place lies in, or behind, if no pointer leads there."""
         if self._secluded is None:
-            self._secluded = Secluded(
-                self.functions.values(), self._initialisers, self._is_lock_primitive
-            )
+            addresses = self._outlines.addresses.all(self.functions.values())
+            self._secluded = Secluded(addresses, self._initialisers)
         return self._secluded.root(place)
-
-    def _is_lock_primitive(self, key: str) -> bool:
-        model = self.model(key)
-        return model is not None and (model.locks or model.query is not None)
 
     @property
     def initialisers(self) -> list[tuple[Expr, Expr]]:
@@ -278,12 +264,3 @@ class Program:
     def stored_in(self, key: str) -> frozenset[str]:
         """The slots that a function is stored in."""
         return frozenset(self.slots.written_by.get(key, ()))
-
-
-def _named_place(value: Expr) -> str:
-    """The field or variable that an address names, "" for any other value."""
-    while value[0] == "i":
-        value = value[1]
-    if value[0] == "f":
-        return str(value[2])
-    return str(value[1]) if value[0] == "g" else ""

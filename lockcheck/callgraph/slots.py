@@ -11,13 +11,15 @@ memcpy() to another record type is lost.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from lockcheck.facts.ir import Expr, Function
 from lockcheck.models.loader import Models
 
 # More targets than this at one call say more about the approximation than about the program.
 MAX_ARGUMENT_FLOW = 64
+
+_TRAMPOLINE = "trampoline "
 
 
 def field_slot(field: str) -> str:
@@ -37,7 +39,7 @@ def result_slot(function: str) -> str:
 
 
 def trampoline_slot(function: str) -> str:
-    return f"trampoline {function}"
+    return f"{_TRAMPOLINE}{function}"
 
 
 def slot_of(address: Expr, function: str) -> str | None:
@@ -58,58 +60,40 @@ def slot_of(address: Expr, function: str) -> str | None:
     return None
 
 
-class SlotGraph:
-    """Collects flows, then tells which functions each slot may hold."""
+class Flows:
+    """Flows that code states.
+
+    direct: (slot, function) pairs. edges: (slot, slot that it flows to) pairs.
+    given: (callee, number, kind, what) of arguments: "fn" with a function, "l" with the slot that
+        one is loaded from, "g" with the slot of a table.
+    """
+
+    __slots__ = ("_models", "direct", "edges", "given")
 
     def __init__(self, models: Models) -> None:
         self._models = models
-        self._direct: dict[str, set[str]] = defaultdict(set)
-        self._edges: dict[str, set[str]] = defaultdict(set)
-        self._targets: dict[str, set[str]] = {}
-        self.written_by: dict[str, set[str]] = defaultdict(set)  # function → slots it is stored in
+        self.direct: list[tuple[str, str]] = []
+        self.edges: list[tuple[str, str]] = []
+        self.given: list[tuple[str, int, str, str]] = []
 
     def store(self, slot: str, value: Expr, function: str, calls: dict[int, str]) -> None:
         """`slot` may hold what `value` evaluates to in `function`."""
         head = value[0]
         if head == "fn":
-            self._direct[slot].add(value[1])
-            self.written_by[value[1]].add(slot)
+            self.direct.append((slot, value[1]))
         elif head == "l":
             source = slot_of(value[1], function)
             if source is not None and source != slot:
-                self._edges[source].add(slot)
+                self.edges.append((source, slot))
         elif head == "c":
             callee = calls.get(value[1])
             if callee is not None:
-                self._edges[result_slot(callee)].add(slot)
+                self.edges.append((result_slot(callee), slot))
 
-    def add_function(self, function: Function, params: dict[str, tuple[str, ...]]) -> None:
-        """All flows inside one function and to the functions it calls directly."""
-        key = function.key
-        calls: dict[int, str] = {}
-        for events, terminator in function.blocks:
-            for event in events:
-                kind = event[0]
-                if kind == "S":
-                    slot = slot_of(event[2], key)
-                    if slot is not None:
-                        self.store(slot, event[3], key, calls)
-                elif kind == "C":
-                    callee = event[3]
-                    if callee[0] == "fn":
-                        calls[event[2]] = callee[1]
-                        self._call(callee[1], event[4], key, calls, params)
-            if terminator[0] == "ret" and terminator[1] is not None:
-                self.store(result_slot(key), terminator[1], key, calls)
-
-    def _call(
-        self,
-        callee: str,
-        args: tuple[Expr, ...],
-        function: str,
-        calls: dict[int, str],
-        params: dict[str, tuple[str, ...]],
+    def call(
+        self, callee: str, args: tuple[Expr, ...], function: str, calls: dict[int, str]
     ) -> None:
+        """`function` hands arguments to `callee`."""
         model = self._models.functions.get(callee.split("@", 1)[0])
         if model is not None and model.assigns is not None:
             target, value = model.assigns
@@ -117,29 +101,72 @@ class SlotGraph:
                 slot = trampoline_slot(args[target][1])
                 self.store(slot, args[value], function, calls)
             return
-        names = params.get(callee, ())
-        for index, argument in enumerate(args):
+        for number, argument in enumerate(args):
             head = argument[0]
-            if head not in ("fn", "l", "g"):
-                continue
-            name = names[index] if index < len(names) else f"#{index}"
-            if head == "g":
-                # A table that the callee fills in or calls from through its parameter.
-                table, parameter = variable_slot(argument[1]), local_slot(callee, name)
-                self._edges[parameter].add(table)
-            else:
-                self.store(local_slot(callee, name), argument, function, calls)
+            if head == "fn":
+                self.given.append((callee, number, head, argument[1]))
+            elif head == "l":
+                source = slot_of(argument[1], function)
+                if source is not None:
+                    self.given.append((callee, number, head, source))
+            elif head == "g":
+                self.given.append((callee, number, head, variable_slot(argument[1])))
 
-    def pass_arguments(
-        self,
-        callees: Iterable[str],
-        args: tuple[Expr, ...],
-        function: str,
-        params: dict[str, tuple[str, ...]],
-    ) -> None:
-        """An indirect call passes its arguments to each of its targets."""
-        for callee in callees:
-            self._call(callee, args, function, {}, params)
+
+def flows_in(function: Function, models: Models) -> Flows:
+    """All flows inside one function and to the functions it calls directly."""
+    flows = Flows(models)
+    key = function.key
+    calls: dict[int, str] = {}
+    for events, terminator in function.blocks:
+        for event in events:
+            kind = event[0]
+            if kind == "S":
+                slot = slot_of(event[2], key)
+                if slot is not None:
+                    flows.store(slot, event[3], key, calls)
+            elif kind == "C":
+                callee = event[3]
+                if callee[0] == "fn":
+                    calls[event[2]] = callee[1]
+                    flows.call(callee[1], event[4], key, calls)
+        if terminator[0] == "ret" and terminator[1] is not None:
+            flows.store(result_slot(key), terminator[1], key, calls)
+    return flows
+
+
+class SlotGraph:
+    """Collects flows, then tells which functions each slot may hold."""
+
+    def __init__(self, params: Mapping[str, tuple[str, ...]]) -> None:
+        """`params`: the names of the parameters of each function that was read."""
+        self._params = params
+        self._direct: dict[str, set[str]] = defaultdict(set)
+        self._edges: dict[str, set[str]] = defaultdict(set)
+        self._targets: dict[str, set[str]] = {}
+        self.trampolines: set[str] = set()  # functions that are only declared and set elsewhere
+        self.written_by: dict[str, set[str]] = defaultdict(set)  # function → slots it is stored in
+
+    def add(self, flows: Flows) -> None:
+        """Take flows in; what follows from them is known after `solve`."""
+        for slot, function in flows.direct:
+            self._direct[slot].add(function)
+            self.written_by[function].add(slot)
+        for source, slot in flows.edges:
+            self._edges[source].add(slot)
+        params = self._params
+        for callee, number, kind, what in flows.given:
+            names = params.get(callee, ())
+            name = names[number] if number < len(names) else f"#{number}"
+            parameter = local_slot(callee, name)
+            if kind == "fn":
+                self._direct[parameter].add(what)
+                self.written_by[what].add(parameter)
+            elif kind == "g":
+                # A table that the callee fills in or calls from through its parameter.
+                self._edges[parameter].add(what)
+            elif what != parameter:
+                self._edges[what].add(parameter)
 
     def solve(self) -> None:
         """Propagate; call again after adding flows."""
@@ -155,6 +182,9 @@ class SlotGraph:
                 if len(known) != before:
                     work.append(successor)
         self._targets = targets
+        self.trampolines = {
+            slot.removeprefix(_TRAMPOLINE) for slot in targets if slot.startswith(_TRAMPOLINE)
+        }
 
     def targets(self, slot: str) -> frozenset[str]:
         """The functions that a slot may hold."""

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from lockcheck.callgraph.calls import Call
 from lockcheck.callgraph.effects import FieldSet, StoreEffects
-from lockcheck.callgraph.program import Call, Program, Reach
+from lockcheck.callgraph.program import Program, Reach
 from lockcheck.callgraph.slots import SlotGraph
 from lockcheck.facts.ir import Expr, Function
 from lockcheck.queries import Inputs, Queries

@@ -8,21 +8,22 @@ lockdep sees it, too: Documentation/locking/lockdep-design.rst; include/linux/wo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fnmatch import translate
 from typing import NamedTuple
 
+from lockcheck.callgraph.perfunction import PerFunction
 from lockcheck.callgraph.program import Program
-from lockcheck.facts.ir import Expr
+from lockcheck.facts.ir import Expr, Function
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.callview import CallView, Views
 from lockcheck.lockstate.doubts import MAX_TARGETS
-from lockcheck.lockstate.runners import Runner, find_runners, member_of
+from lockcheck.lockstate.runners import Runner, RunnerFinder, member_of
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.summary import Condition
 from lockcheck.lockstate.terms import is_entry_term, lock_class, strip_lock
 from lockcheck.models.loader import WRITE, FunctionModel
-from lockcheck.models.ordering import Ordering
+from lockcheck.models.ordering import Ordering, OrderModels
 from lockcheck.queries import Cycle, FunctionQuery, Inputs, Settling
 
 GRACE = "grace"  # mode: waits for all readers, and holds nothing
@@ -90,30 +91,21 @@ class LockReach:
     runners: what objects such as works run, by the member or variable that is the object.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, silent: PerFunction[bool], runners: RunnerFinder) -> None:
+        """`silent`: functions that turn lockdep off, and those that run when the machine ends."""
         self.program = program
         self._order = program.models.order
-        self._silent = self._find_silent()
-        self.runners = find_runners(program)
+        functions = program.functions
+        self._silent = {
+            key
+            for key, is_silent in zip(functions, silent.all(functions.values()), strict=True)
+            if is_silent
+        }
+        self.runners = runners.find(program)
         self.candidates = self._reach_locks()
 
     def _ordering(self, key: str) -> Ordering:
         return self._order.functions.get(key.split("@", 1)[0], _NO_ORDERING)
-
-    def _find_silent(self) -> frozenset[str]:
-        """Functions that turn lockdep off, and those that run when the machine goes down."""
-        off = set(self._order.off)
-        goes_down = re.compile("|".join(map(translate, self._order.not_below)) or r"(?!)").match
-        return frozenset(
-            key
-            for key, function in self.program.functions.items()
-            if goes_down(function.name)
-            or any(
-                event[0] == "S" and event[2][0] == "f" and event[2][2] in off
-                for events, _ in function.blocks
-                for event in events
-            )
-        )
 
     def takes(self, key: str) -> bool:
         """Whether a primitive takes a lock, or waits for one."""
@@ -142,6 +134,21 @@ class LockReach:
         return frozenset(seen)
 
 
+def _silence(order: OrderModels) -> Callable[[Function], bool]:
+    """Tells whether a function turns lockdep off, or runs when the machine goes down."""
+    off = set(order.off)
+    goes_down = re.compile("|".join(map(translate, order.not_below)) or r"(?!)").match
+
+    def is_silent(function: Function) -> bool:
+        return bool(goes_down(function.name)) or any(
+            event[0] == "S" and event[2][0] == "f" and event[2][2] in off
+            for events, _ in function.blocks
+            for event in events
+        )
+
+    return is_silent
+
+
 class LockWays:
     """Answers which locks functions take. Computed on demand, once each.
 
@@ -156,6 +163,8 @@ class LockWays:
         self._order = analysis.program.models.order
         self._lock_records = analysis.program.models.lock_records
         self._reach: LockReach | None = None
+        self._silent = PerFunction(_silence(self._order))
+        self._runners = RunnerFinder(self._order)
         queries = analysis.queries
         self._is_candidate: Inputs[str, bool] = Inputs(
             queries, lambda key: key in self.reach.candidates
@@ -180,7 +189,7 @@ class LockWays:
     def reach(self) -> LockReach:
         """What is known of the program as a whole."""
         if self._reach is None or self._reach.program is not self._program.latest:
-            self._reach = LockReach(self._program.latest)
+            self._reach = LockReach(self._program.latest, self._silent, self._runners)
         return self._reach
 
     def _settle(self, cycle: Cycle) -> None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from lockcheck.callgraph.program import CallSite, Program
+from lockcheck.callgraph.calls import CallSite
+from lockcheck.callgraph.program import Program
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.callview import CallView, Views

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lockcheck.callgraph.program import CallSite, Reach
+from lockcheck.callgraph.calls import CallSite
+from lockcheck.callgraph.program import Reach
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.callview import CallView
 from lockcheck.lockstate.solver import At

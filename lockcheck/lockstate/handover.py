@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 
-from lockcheck.callgraph.program import CallSite, Program, Reach
+from lockcheck.callgraph.calls import CallSite
+from lockcheck.callgraph.program import Program, Reach
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.flow import calls_after

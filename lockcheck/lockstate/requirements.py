@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from lockcheck.callgraph.program import CallSite, Reach
+from lockcheck.callgraph.calls import CallSite
+from lockcheck.callgraph.program import Reach
 from lockcheck.facts.ir import Expr
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.callview import CallView, Views, is_pointer, parameter_object

@@ -7,9 +7,10 @@ given what it was created with, often the object that its task lies in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
+from lockcheck.callgraph.perfunction import PerFunction
 from lockcheck.callgraph.program import Program
 from lockcheck.facts.ir import Event, Expr, Function
 from lockcheck.models.ordering import Ordering, OrderModels
@@ -46,31 +47,44 @@ class Runner(NamedTuple):
 Runners = dict[str, frozenset[Runner]]
 
 
-def find_runners(program: Program) -> Runners:
-    """The functions that objects of a program run, by place."""
-    order = program.models.order
-    models = {
-        key: model
-        for key in program.callers
-        if (model := order.functions.get(key.split("@", 1)[0])) is not None
-    }
-    found: dict[str, set[Runner]] = {}
-    queued: list[tuple[str, str, Runner]] = []
-    for function in program.functions.values():
-        stores, calls = _concerned(function, order, models)
-        for place, runner in (*_stored(stores), *_told(calls), *_made(function, calls)):
-            found.setdefault(place, set()).add(runner)
-        queued.extend(_queued(calls))
-    for address, value in program.initialisers:
-        if address[0] == "f" and address[2] in order.runs_through and value[0] == "fn":
-            member = member_of(address[1])
-            if member is not None:
-                found.setdefault(member, set()).add(Runner(value[1]))
-    for queue, work, path in queued:
-        for runner in found.get(work, set()) - found.get(queue, set()):
-            if runner.up == () and runner.down == ():  # it is given the work itself
-                found.setdefault(queue, set()).add(path._replace(function=runner.function))
-    return {place: frozenset(runners) for place, runners in found.items()}
+class _Running(NamedTuple):
+    """What one function says of objects that run functions."""
+
+    told: tuple[tuple[str, Runner], ...]
+    queued: tuple[tuple[str, str, Runner], ...]
+
+
+class RunnerFinder:
+    """Finds the functions that objects of a program run, for all versions of it."""
+
+    def __init__(self, order: OrderModels) -> None:
+        self._order = order
+        self._running = PerFunction(self._run)
+
+    def _run(self, function: Function) -> _Running:
+        stores, calls = _concerned(function, self._order)
+        told = (*_stored(stores), *_told(calls), *_made(function, calls))
+        return _Running(told, tuple(_queued(calls)))
+
+    def find(self, program: Program) -> Runners:
+        """The functions that objects run, by place."""
+        order = self._order
+        found: dict[str, set[Runner]] = {}
+        queued: list[tuple[str, str, Runner]] = []
+        for running in self._running.all(program.functions.values()):
+            for place, runner in running.told:
+                found.setdefault(place, set()).add(runner)
+            queued.extend(running.queued)
+        for address, value in program.initialisers:
+            if address[0] == "f" and address[2] in order.runs_through and value[0] == "fn":
+                member = member_of(address[1])
+                if member is not None:
+                    found.setdefault(member, set()).add(Runner(value[1]))
+        for queue, work, path in queued:
+            for runner in found.get(work, set()) - found.get(queue, set()):
+                if runner.up == () and runner.down == ():  # it is given the work itself
+                    found.setdefault(queue, set()).add(path._replace(function=runner.function))
+        return {place: frozenset(runners) for place, runners in found.items()}
 
 
 def member_of(place: Expr) -> str | None:
@@ -82,17 +96,17 @@ def member_of(place: Expr) -> str | None:
     return str(place[1]) if place[0] == "g" else None
 
 
-def _concerned(
-    function: Function, order: OrderModels, models: Mapping[str, Ordering]
-) -> tuple[list[Event], list[_Called]]:
+def _concerned(function: Function, order: OrderModels) -> tuple[list[Event], list[_Called]]:
     """The stores of functions that objects run, and the calls of what has a model."""
     stores: list[Event] = []
     calls: list[_Called] = []
     for events, _ in function.blocks:
         for event in events:
             if event[0] == "C":
-                if event[3][0] == "fn" and event[3][1] in models:
-                    calls.append((event, models[event[3][1]]))
+                named = event[3][0] == "fn"
+                model = order.functions.get(event[3][1].split("@", 1)[0]) if named else None
+                if model is not None:
+                    calls.append((event, model))
             elif event[0] == "S" and event[2][0] == "f" and event[2][2] in order.runs_through:
                 stores.append(event)
     return stores, calls
