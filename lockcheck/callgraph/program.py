@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from fnmatch import fnmatchcase
+from typing import Any
 
 from lockcheck.callgraph.calls import Call, CallSite
 from lockcheck.callgraph.effects import StoreEffects
@@ -22,6 +23,8 @@ from lockcheck.callgraph.slots import (
 from lockcheck.facts.ir import Expr, Function, UnitFacts
 from lockcheck.models.loader import FunctionModel, Models
 from lockcheck.queries import Queries
+
+_UNKNOWN = object()
 
 
 class Reach(Enum):
@@ -46,6 +49,7 @@ class Program:
         `before`: the version of the program before this, made with the same models.
         """
         self.models = models
+        self._modelled: dict[str, Any] = {} if before is None else before._modelled
         self._outlines: Outlines = Outlines(models, bits) if before is None else before._outlines
         self.queries = Queries()
         self.functions: dict[str, Function] = {}
@@ -101,7 +105,11 @@ class Program:
 
     def model(self, key: str) -> FunctionModel | None:
         """The model of a function, by its C name."""
-        return self.models.functions.get(key.split("@", 1)[0])
+        known = self._modelled.get(key, _UNKNOWN)
+        if known is _UNKNOWN:
+            known = self._modelled[key] = self.models.functions.get(key.split("@", 1)[0])
+        model: FunctionModel | None = known
+        return model
 
     # -- construction --------------------------------------------------------------------------
 

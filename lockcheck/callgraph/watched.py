@@ -32,6 +32,7 @@ class WatchedProgram(Program):
         queries = self.queries = Queries(tracking=True)
         queries.cycles = program.effects.cycles
         self.models = program.models
+        self._modelled = program._modelled
         self.functions = _WatchedMapping(
             queries, lambda: self._latest.functions, is_same, _function_token
         )

@@ -10,6 +10,7 @@ branch on it may there be a state that still holds the lock (compare lockstate.u
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 from lockcheck.facts.ir import Event, Expr, Function, successors
@@ -67,11 +68,12 @@ class ReleaseAnalysis:
     def find(self) -> Iterator[Released]:
         """All of them, by function and place; one for each place."""
         self._kept = None  # the program may have become another one
+        releases = cache(self._releases)
         for key in sorted(self._program.functions):
             if self._program.model(key) is not None:
                 continue
             numbers = [n for n, call in sorted(self._program.calls[key].items())
-                       if any(map(self._releases, call.targets))]  # fmt: skip
+                       if any(map(releases, call.targets))]  # fmt: skip
             if not numbers:
                 continue
             if not self._analysis.is_settled(key):
