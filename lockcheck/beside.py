@@ -18,6 +18,7 @@ from lockcheck.child import end_with_parent
 T = TypeVar("T")
 
 _LOOK_SECONDS = 0.5  # how soon it is noticed that the other process has died
+_AGAIN_SECONDS = 0.01  # after which a signal is tried again
 _END_SECONDS = 5  # how long the other process may take to end in good order
 
 
@@ -138,5 +139,17 @@ def _be_a_child(parent: int) -> None:
     started, for one, is ended with whoever waits for it. So it is when the parent dies.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    for number in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, lambda *_: sys.exit(1))
+    report = sys.unraisablehook
+
+    def not_here(ignored: sys.UnraisableHookArgs) -> None:
+        if isinstance(ignored.exc_value, SystemExit):
+            # The signal met code that nothing can be raised from, such as what a garbage collector
+            # calls. Once more, when that is over.
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+        else:
+            report(ignored)
+
+    sys.unraisablehook = not_here
     end_with_parent(parent, signal.SIGTERM)

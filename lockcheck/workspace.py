@@ -90,8 +90,6 @@ class Workspace:
             ahead = Ahead(config, self._models)
             early = self._start_early(ahead)
             self.commands = self._asked()
-        if not self._expected:
-            self._ahead.close()
         self._progress.end()
         remember_commands(config, self.commands)
         self._units = Units(config, self.commands, self._models, ahead)

@@ -175,3 +175,23 @@ def test_what_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     sent.close()
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
+
+
+def test_a_signal_that_meets_a_finalizer_ends_it_all_the_same(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    class Thing:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0)  # the handler runs before this returns
+
+    def stay(tell: Callable[[int], None]) -> None:
+        tell(os.getpid())
+        Thing()
+        time.sleep(20)
+        tell(0)
+
+    sent: Sent[int] = Sent(stay)
+    assert len(list(sent)) == 1
+    sent.close()
+    assert capfd.readouterr().err == ""
