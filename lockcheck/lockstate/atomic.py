@@ -153,10 +153,11 @@ class AtomicCalls:
         if way is not None and entered.keys() & way.denied:
             return None
         found: list[tuple[int, str, Held]] = []
+        holding = {**state.retaken, **state.held}
         for name in still_entered(entered, leaves if way is None else way.dropped):
-            held = state.held["section", name]
+            held = holding["section", name]
             if self._comes_with_lock(key, held.loc) and not any(
-                lock[0] != "section" and lock not in state.unsure for lock in state.held
+                lock[0] != "section" and lock not in state.unsure for lock in holding
             ):
                 continue  # the lock is gone: it was the count of the section that went wrong
             found.append((held.loc, name, held))
@@ -164,7 +165,7 @@ class AtomicCalls:
             return None
         _, name, held = min(found)
         lock = next(
-            (t for t, h in state.held.items() if h.loc == held.loc and t[0] != "section"), None
+            (t for t, h in holding.items() if h.loc == held.loc and t[0] != "section"), None
         )
         return Atomic(name, lock, held)
 

@@ -33,11 +33,12 @@ class Doubt(NamedTuple):
 class Lockset:
     """The part of a state that knows locks; see lockcheck.lockstate.state.State for its members."""
 
-    __slots__ = ("dropped", "ended", "facts", "held", "stores", "unsure")
+    __slots__ = ("dropped", "ended", "facts", "held", "retaken", "stores", "unsure")
 
     held: dict[Expr, Held]
     dropped: dict[Expr, Held]
     ended: dict[Expr, Held]
+    retaken: dict[Expr, Held]
     facts: dict[Expr, Fact]
     unsure: dict[Expr, Doubt]
     stores: dict[Expr, Expr]
@@ -115,6 +116,7 @@ class Lockset:
                 self.dropped[term] = dropped._replace(depth=dropped.depth - 1)
             else:
                 del self.dropped[term]
+                self.retaken = {**self.retaken, term: Held(mode, loc)}
             return
         held = self.held.get(term)
         if held is not None and held.mode == mode:
@@ -126,6 +128,8 @@ class Lockset:
         found = self._match(term, mode)
         unsure = self._settle(term)
         if found is None:
+            if term in self.retaken:
+                self.retaken = {t: h for t, h in self.retaken.items() if t != term}
             if unsure:
                 self.ended = {**self.ended, term: Held(mode, loc)}
             else:

@@ -383,12 +383,16 @@ def atomic_sections(models: Models) -> tuple[str, ...]:
 
 
 def sections_entered(state: State, names: frozenset[str]) -> dict[str, int]:
-    """The sections that a function has surely entered itself and not left, and how often."""
-    return {
-        lock[1]: held.depth
-        for lock, held in state.held.items()
-        if lock[0] == "section" and lock[1] in names and lock not in state.unsure
-    }
+    """The sections that a function has surely entered itself and not left, and how often.
+
+    One of its caller's that it has left and entered again counts.
+    """
+    found: dict[str, int] = {}
+    for entered in (state.held, state.retaken):
+        for lock, held in entered.items():
+            if lock[0] == "section" and lock[1] in names and lock not in state.unsure:
+                found[lock[1]] = found.get(lock[1], 0) + held.depth
+    return found
 
 
 def still_entered(entered: Mapping[str, int], left: tuple[tuple[str, int], ...]) -> list[str]:

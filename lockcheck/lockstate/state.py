@@ -38,6 +38,8 @@ class State(Conditions):
     held: lock term → how it is held, by this function.
     dropped: lock term → how it was dropped although this function had not taken it.
     ended: lock term → where this function gave up what it had taken, on every path.
+    retaken: lock term → where this function took again what it had dropped of its caller's, on
+        every path: from there on it is held, whoever calls.
     unsure: lock term → a call that may have taken or dropped it (see lockstate.balance).
     env: address of a local (or part of one) → the term it holds.
     facts: term → what is known of its value.
@@ -65,6 +67,7 @@ class State(Conditions):
         self.held: dict[Expr, Held] = {}
         self.dropped: dict[Expr, Held] = {}
         self.ended: dict[Expr, Held] = {}
+        self.retaken: dict[Expr, Held] = {}
         self.unsure: dict[Expr, Doubt] = {}
         self.env: dict[Expr, Expr] = {}
         self.facts: dict[Expr, Fact] = {}
@@ -80,6 +83,7 @@ class State(Conditions):
         other.held = dict(self.held)
         other.dropped = dict(self.dropped)
         other.ended = self.ended
+        other.retaken = self.retaken
         other.unsure = self.unsure
         other.env = dict(self.env)
         other.facts = dict(self.facts)
@@ -365,6 +369,9 @@ class State(Conditions):
             self._merge_past(other)
         if any(term not in other.ended for term in self.ended):
             self.ended = {t: held for t, held in self.ended.items() if t in other.ended}
+            changed = True
+        if any(term not in other.retaken for term in self.retaken):
+            self.retaken = {t: held for t, held in self.retaken.items() if t in other.retaken}
             changed = True
         if self.stores and self.stores != other.stores:
             same = {a: v for a, v in self.stores.items() if other.stores.get(a) == v}
