@@ -108,11 +108,11 @@ class Workspace:
             raise
 
     def _asked(self) -> CommandSet:
-        """What the other process tells first."""
-        commands: CommandSet | Exception = next(iter(self._ahead), EOFError())
-        if isinstance(commands, Exception):
-            raise commands
-        return commands
+        """What the other process tells first; found out here if it died before."""
+        told: CommandSet | Exception | None = next(iter(self._ahead), None)
+        if isinstance(told, Exception):
+            raise told
+        return _commands(self._config) if told is None else told
 
     def _start_early(self, ahead: Ahead) -> tuple[Read, Started] | None:
         """A run on the units of the last one, made while kbuild is asked: mostly they are these."""
@@ -237,12 +237,15 @@ def _models(config: Config) -> Models:
     return models.for_preempt_rt() if config.preempt_rt else models
 
 
+def _commands(config: Config) -> CommandSet:
+    commands = find_commands(config)
+    return with_preempt_rt(commands) if config.preempt_rt else commands
+
+
 def _work_ahead(send: Callable[[Any], None], config: Config, states: Sequence[Contents]) -> None:
     """Ask how units are compiled, tell that or what went wrong; then read them, and tell that."""
     try:
-        commands = find_commands(config)
-        if config.preempt_rt:
-            commands = with_preempt_rt(commands)
+        commands = _commands(config)
     except Exception as error:
         send(error)
         return

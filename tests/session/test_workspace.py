@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -13,10 +14,12 @@ import msgspec
 import pytest
 
 from lockcheck import units
+from lockcheck import workspace as workspace_module
 from lockcheck.config import Config
 from lockcheck.findings.model import Report
 from lockcheck.lower.worker import PlacedJob, UnitJob
 from lockcheck.session import analyse
+from lockcheck.source.commands import CommandSet
 from lockcheck.source.tree import find_tree
 from lockcheck.units import Contents
 from lockcheck.workspace import Workspace
@@ -237,12 +240,27 @@ def test_what_is_expected_need_not_come(config: Config, read: list[str]) -> None
     assert FILE in read
 
 
+@pytest.mark.parametrize("too_early", [True, False])
 def test_a_reader_that_died_is_done_without(
-    config: Config, read: list[str], monkeypatch: pytest.MonkeyPatch
+    config: Config, read: list[str], monkeypatch: pytest.MonkeyPatch, too_early: bool
 ) -> None:
     text = (config.tree.root / FILE).read_bytes()
     state = {FILE: b"\n\n\n" + text}
-    monkeypatch.setattr(units.Units, "read_ahead", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    here = os.getpid()
+    find_commands = workspace_module.find_commands
+
+    def die(*_: object) -> None:
+        if not too_early:
+            time.sleep(1)  # it has told how units are compiled by then
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def find_commands_or_die(config: Config) -> CommandSet:
+        if too_early and os.getpid() != here:
+            die()
+        return find_commands(config)
+
+    monkeypatch.setattr(workspace_module, "find_commands", find_commands_or_die)
+    monkeypatch.setattr(units.Units, "read_ahead", die)
     with closing(Workspace(config, expected=[{}, state])) as workspace:
         workspace.report()
         read.clear()
