@@ -15,12 +15,14 @@ from lockcheck.lockstate.acquiring import GRACE, LockWay, LockWays, class_name
 from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.contexts import ContextFinder, Surroundings
 from lockcheck.lockstate.entries import Entries
+from lockcheck.lockstate.initialised import Initialisers
 from lockcheck.lockstate.solver import At
 from lockcheck.lockstate.terms import root
 from lockcheck.models.loader import READ
 from lockcheck.models.ordering import InterruptContext
 from lockcheck.queries import Query
 
+_VARIABLE = "variable "
 MAX_MAYBES = 3  # calls on the way to the lock that are made on some ways only
 MAX_TAKES = 4  # of one lock by interrupts that are looked at
 NEW = "the object is new there, or about to go: nobody else can reach it"
@@ -29,7 +31,7 @@ LAST = "the interrupt takes it only when the last reference to an object goes"
 NO_ENTRY = "no chain of calls from a known entry point comes there with them on"
 RECLASSED = "the source gives the lock lock classes of its own"
 UNSURE = "whether they are off is not known on all paths"
-WHICH = "such objects are part of several others, and which of them these are is not followed"
+WHICH = "such locks are of several lockdep classes, and which of them these are of is not followed"
 
 
 class Taken(NamedTuple):
@@ -72,6 +74,7 @@ class InterruptLocks:
         self._ways = ways
         self._contexts_of = analysis.program.models.order.interrupts
         self._entries = Entries(analysis.program, trusting=False)
+        self._initialisers = Initialisers(analysis, ways)
         self._taken_by = Query(analysis.queries, self._find_taken)
         self._exposed_in = Query(analysis.queries, self._find_exposed)
 
@@ -82,17 +85,17 @@ class InterruptLocks:
         for key in candidates:
             for one in self._taken_by(key):
                 taken.setdefault(class_name(one.way.lock) or "", []).append(one)
-        homes = self._homes(candidates) if taken else {}
+        several = self._of_several_classes(candidates, frozenset(taken)) if taken else frozenset()
         for key in candidates if taken else ():
             best: dict[str, IrqUnsafe] = {}
             for exposed in self._exposed_in(key):
                 name = class_name(exposed.way.lock) or ""
                 home = _home(exposed.way.lock)
-                several = len(homes.get(name, ())) > 1
                 others = [o for o in taken.get(name, ()) if _may_be(home, _home(o.way.lock))]
                 for one in sorted(others, key=_plainness)[:MAX_TAKES]:
                     found = self._decide(exposed, one, contexts, name in reclassed)
-                    if found.why == "" and several and None in (home, _home(one.way.lock)):
+                    unknown = None in (home, _home(one.way.lock))
+                    if found.why == "" and name in several and unknown:
                         found = found._replace(why=WHICH)
                     if name not in best or _rank(found) < _rank(best[name]):
                         best[name] = found
@@ -142,15 +145,16 @@ class InterruptLocks:
                             found[way.lock] = one
         return tuple(found.values())
 
-    def _homes(self, candidates: list[str]) -> dict[str, set[str]]:
-        """Of each lock class, the members and variables that objects with such a lock are."""
+    def _of_several_classes(self, candidates: list[str], taken: frozenset[str]) -> frozenset[str]:
+        """The names whose locks may be of several classes, by what they are part of."""
         homes: dict[str, set[str]] = {}
         for key in candidates:
             for way in self._ways.ways(key):
                 home = _home(way.lock)
                 if home is not None:
                     homes.setdefault(class_name(way.lock) or "", set()).add(home)
-        return homes
+        places = self._initialisers.places(taken)
+        return frozenset(name for name in taken if _are_several(homes.get(name), places.get(name)))
 
     # -- both ----------------------------------------------------------------------------------
 
@@ -185,7 +189,8 @@ def _home(lock: Expr) -> str | None:
     """The member or variable that the object of a lock is; None where a pointer leads to it.
 
     Lockdep tells locks of containers apart by where they are initialised: by what they are part of,
-    more often than not; see fixtures/irq-unsafe-lock/good_two_containers.c.
+    more often than not; see fixtures/irq-unsafe-lock/good_two_containers.c. Where it is one place,
+    they are of one class, whatever they are part of: bad_one_initialiser.c.
     """
     if lock[0] != "f":
         return None
@@ -194,7 +199,20 @@ def _home(lock: Expr) -> str | None:
         place = place[1]
     if place[0] == "f":
         return str(place[2])
-    return f"variable {place[1]}" if place[0] == "g" else None
+    return f"{_VARIABLE}{place[1]}" if place[0] == "g" else None
+
+
+def _are_several(homes: set[str] | None, places: int | None) -> bool:
+    """Whether locks of one name may be of several classes.
+
+    homes: what the objects are. places: how many initialise them; None if none was seen.
+    """
+    if places is not None and places > 1:
+        return True
+    if homes is None or len(homes) == 1:
+        return False
+    # A variable may be initialised where it is defined.
+    return places is None or any(home.startswith(_VARIABLE) for home in homes)
 
 
 def _may_be(home: str | None, other: str | None) -> bool:

@@ -14,7 +14,7 @@ ORDERING_KEYS = frozenset(
 )
 _KEYS = frozenset(
     {"names", "attempt", "backs-off", "subclass", "waits-for", "runs", "sets", "last",
-     "reclasses", "makes", "queues"}
+     "reclasses", "makes", "queues", "initialises"}
 )  # fmt: skip
 
 
@@ -57,6 +57,7 @@ class Ordering(msgspec.Struct, frozen=True):
     queues: Queues | None = None
     last: bool = False
     reclasses: int | None = None
+    initialises: int | None = None
 
 
 class InterruptContext(msgspec.Struct, frozen=True):
@@ -124,6 +125,7 @@ def _ordering(entry: Node) -> Ordering:
         queues=_queues(entry.get("queues")),
         last=entry.get("last") is not None,
         reclasses=_number(entry, "reclasses"),
+        initialises=_number(entry, "initialises"),
     )
 
 
