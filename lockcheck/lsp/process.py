@@ -52,10 +52,14 @@ class Process:
             code = self._process.exitcode
             self._receive(Failed(f"the process that analyses ended by itself (status {code})"))
 
-    def close(self) -> None:
-        """End the process and whatever it started."""
+    def stop(self) -> None:
+        """Have the process end, and whatever it started; do not wait for that."""
         self._closed = True
         self._process.terminate()
+
+    def close(self) -> None:
+        """End the process and whatever it started."""
+        self.stop()
         self._process.join(_PATIENCE_SECONDS)
         if self._process.is_alive():
             self._process.kill()

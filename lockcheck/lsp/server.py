@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,22 @@ from lockcheck.findings.answers import FunctionAnswer, MissingAssertion, PlaceAn
 from lockcheck.findings.model import Finding
 from lockcheck.lsp import actions, hover
 from lockcheck.lsp.bar import Bar
-from lockcheck.lsp.settings import SECTION, Settings, make_config, read_settings
+from lockcheck.lsp.settings import (
+    OPTIONS,
+    SECTION,
+    Settings,
+    make_config,
+    read_settings,
+    unknown_options,
+)
 from lockcheck.lsp.text import Text, Word
 from lockcheck.lsp.tree import Document, Progress, Tree
 
 _MAX_TEXT = 8 << 20  # characters: no C file is as large
 _STILL_READING = "lockcheck is still reading the units."
 _WATCHED = ("**/*.{c,h}", "**/lockcheck.toml", "**/.config", "**/autoconf.h")
+_WATCHED_BUILD = (".config", "include/generated/autoconf.h")
+_BUILDS = "lockcheck-builds"  # the registration of what is watched there
 _SETUP_FILES = frozenset({"lockcheck.toml", ".config", "autoconf.h"})
 
 
@@ -47,6 +57,8 @@ class Server(LanguageServer):
         self.documents: dict[str, Document] = {}
         self.trees: list[Tree] = []
         self._outside: set[str] = set()  # documents that were told to be outside of the trees
+        self._configuring = asyncio.Lock()
+        self._watched_builds: set[Path] = set()
 
     # -- what trees need -----------------------------------------------------------------------
 
@@ -81,6 +93,19 @@ class Server(LanguageServer):
 
     async def configure(self) -> None:
         """(Re)build the trees from the folders and their settings."""
+        async with self._configuring:
+            await self._configure()
+
+    def take_options(self, value: Any) -> Settings:
+        """The settings that a client sent, on top of the command line's. Raises LockcheckError."""
+        unknown = unknown_options(value)
+        if unknown:
+            names = ", ".join(unknown)
+            error = LockcheckError(f"the client sets what there is not: {names}", remedy=OPTIONS)
+            self.complain(str(error))
+        return read_settings(value, self.base)
+
+    async def _configure(self) -> None:
         wanted: dict[tuple[object, ...], tuple[Settings, Any]] = {}
         for folder in self._folders():
             try:
@@ -100,6 +125,7 @@ class Server(LanguageServer):
             tree = Tree(config, settings.delay, self, self.documents)
             self.trees.append(tree)
             tree.start()
+        self._watch_builds({config.tree.build for _, config in wanted.values()})
 
     def _folders(self) -> list[Path | None]:
         folders = [_path(uri) for uri in self.workspace.folders]
@@ -119,27 +145,57 @@ class Server(LanguageServer):
         except JsonRpcException as error:
             self.log(f"the client did not tell its settings: {error}")
             return self.base
-        return read_settings(found[0] if found else None, self.base)
+        return self.take_options(found[0] if found else None)
 
     def watch(self) -> None:
-        """Ask the client to tell of files that change outside of it."""
+        """Ask the client to tell of settings, and of files that change outside of it."""
+        workspace = self.client_capabilities.workspace
+        if workspace is None:
+            return
+        configuration = workspace.did_change_configuration
+        if configuration is not None and configuration.dynamic_registration:
+            self._register(
+                "lockcheck-settings",
+                types.WORKSPACE_DID_CHANGE_CONFIGURATION,
+                types.DidChangeConfigurationRegistrationOptions(SECTION),
+            )
+        watched = workspace.did_change_watched_files
+        if watched is not None and watched.dynamic_registration:
+            self._register_files("lockcheck-files", _WATCHED)
+
+    def _watch_builds(self, builds: set[Path]) -> None:
+        """Have build directories watched, too: they need not be in a folder of the client's."""
         workspace = self.client_capabilities.workspace
         watched = None if workspace is None else workspace.did_change_watched_files
-        if watched is None or not watched.dynamic_registration:
+        if watched is None or not (
+            watched.dynamic_registration and watched.relative_pattern_support
+        ):
             return
-        options = types.DidChangeWatchedFilesRegistrationOptions(
-            [types.FileSystemWatcher(pattern) for pattern in _WATCHED]
-        )
-        self.client_register_capability(
-            types.RegistrationParams(
-                [
-                    types.Registration(
-                        "lockcheck-files",
-                        types.WORKSPACE_DID_CHANGE_WATCHED_FILES,
-                        options,
-                    )
-                ]
+        if builds == self._watched_builds:
+            return
+        if self._watched_builds:
+            method = types.WORKSPACE_DID_CHANGE_WATCHED_FILES
+            self.client_unregister_capability(
+                types.UnregistrationParams([types.Unregistration(_BUILDS, method)])
             )
+        self._watched_builds = builds
+        patterns = [
+            types.RelativePattern(build.as_uri(), name)
+            for build in sorted(builds)
+            for name in _WATCHED_BUILD
+        ]
+        if patterns:
+            self._register_files(_BUILDS, patterns)
+
+    def _register_files(self, name: str, patterns: Sequence[types.GlobPattern]) -> None:
+        options = types.DidChangeWatchedFilesRegistrationOptions(
+            [types.FileSystemWatcher(pattern) for pattern in patterns]
+        )
+        self._register(name, types.WORKSPACE_DID_CHANGE_WATCHED_FILES, options)
+
+    def _register(self, name: str, method: str, options: Any) -> None:
+        self.client_register_capability(
+            types.RegistrationParams([types.Registration(name, method, options)])
         )
 
     # -- documents -----------------------------------------------------------------------------
@@ -197,8 +253,14 @@ class Server(LanguageServer):
         except (OSError, UnicodeDecodeError):
             return None
 
+    def stop(self) -> None:
+        """Have all processes end, and do not wait for them."""
+        for tree in self.trees:
+            tree.stop()
+
     def close(self) -> None:
         """End all processes."""
+        self.stop()
         for tree in self.trees:
             tree.close()
         self.trees = []
@@ -222,7 +284,7 @@ def make_server(base: Settings, cache: str | None) -> Server:
     @server.feature(types.INITIALIZE)
     def initialize(params: types.InitializeParams) -> None:
         try:
-            server.base = read_settings(params.initialization_options, base)
+            server.base = server.take_options(params.initialization_options)
         except LockcheckError as error:
             server.complain(str(error))
 
@@ -234,13 +296,14 @@ def make_server(base: Settings, cache: str | None) -> Server:
     @server.feature(types.SHUTDOWN)
     def shutdown(params: None) -> None:
         server.was_shut_down = True
-        server.close()
+        server.stop()  # clients give up on an answer that takes long
 
     @server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
     async def changed_configuration(params: types.DidChangeConfigurationParams) -> None:
         if isinstance(params.settings, dict) and SECTION in params.settings:
             try:
-                server.base = read_settings(params.settings, base)
+                server.base = base
+                server.base = server.take_options(params.settings)
             except LockcheckError as error:
                 server.complain(str(error))
                 return

@@ -15,9 +15,10 @@ from lockcheck.source.tree import KernelTree, find_tree
 SECTION = "lockcheck"  # the name of the settings in workspace/configuration
 
 _SUPPRESSIONS = "lockcheck.toml"
+_CLIENTS = frozenset({"trace"})  # what libraries for clients read from the same section
 
 
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Settings(msgspec.Struct, frozen=True):
     """Options of one tree. All of them may be absent.
 
     tree: the kernel tree; without it the one that the workspace folder is in.
@@ -40,25 +41,28 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     delay: float = 0.15
 
 
+_OPTIONS = Settings.__struct_fields__
+OPTIONS = "the options are " + ", ".join(_OPTIONS)
+
+
 def read_settings(value: Any, base: Settings) -> Settings:
     """Settings from what a client sent, on top of `base`. Raises LockcheckError.
 
     value: an object with the fields of Settings, or one that has such an object under "lockcheck";
-    None sets nothing.
+    None sets nothing. Fields of other names are left alone, see `unknown_options`.
     """
-    if isinstance(value, dict) and SECTION in value:
-        value = value[SECTION]
+    value = _section(value)
     if value is None:
         return base
     try:
         given = msgspec.convert(value, dict[str, Any])
         # null means the same as absence: some clients send every option that they know.
-        known = {key: item for key, item in given.items() if item is not None}
+        known = {k: v for k, v in given.items() if v is not None and k in _OPTIONS}
         settings = msgspec.convert({**msgspec.to_builtins(base), **known}, Settings)
     except msgspec.ValidationError as error:
         raise LockcheckError(
             f"the client's settings are wrong: {error}",
-            remedy="the options are " + ", ".join(Settings.__struct_fields__),
+            remedy=OPTIONS,
         ) from error
     if (settings.jobs is not None and settings.jobs < 1) or not 0 <= settings.delay <= 60:
         raise LockcheckError(
@@ -66,6 +70,18 @@ def read_settings(value: Any, base: Settings) -> Settings:
             remedy="leave them out for the defaults",
         )
     return settings
+
+
+def unknown_options(value: Any) -> list[str]:
+    """What a client has set, for `read_settings`, that means nothing to anybody."""
+    value = _section(value)
+    if not isinstance(value, dict):
+        return []
+    return sorted(str(key) for key in value if key not in _OPTIONS and key not in _CLIENTS)
+
+
+def _section(value: Any) -> Any:
+    return value[SECTION] if isinstance(value, dict) and SECTION in value else value
 
 
 def make_config(settings: Settings, folder: Path | None, cache: str | None) -> Config:

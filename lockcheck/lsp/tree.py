@@ -101,6 +101,11 @@ class Tree:
         self._process = Process(self.config, self._hear)
         self.check()
 
+    def stop(self) -> None:
+        """Have the process end, and hear no more of it."""
+        if self._process is not None:
+            self._process.stop()
+
     def close(self) -> None:
         """End the process; what the client was told is taken back."""
         self._drop_check("closed")

@@ -97,6 +97,10 @@ class _Worker:
         except OSError:
             raise SystemExit(0) from None
 
+    def close(self) -> None:
+        """End the processes that it started."""
+        self._workspace.close()
+
     # -- progress ------------------------------------------------------------------------------
 
     def begin(self, phase: str, total: int | None) -> None:
@@ -215,7 +219,12 @@ def main(connection: Connection, config: Config) -> None:
         _trace(error)
         connection.send(Failed(f"internal error: {type(error).__name__}: {error}"))
         return
-    worker.serve()
+    try:
+        worker.serve()
+    except SystemExit as end:
+        worker.close()
+        # To take all that is known apart, as the interpreter would, takes seconds.
+        os._exit(end.code if isinstance(end.code, int) else 1)
 
 
 def _terminate(number: int, frame: object) -> NoReturn:

@@ -36,7 +36,7 @@ from lockcheck.findings.series import PatchVerdict, SeriesReport
 from lockcheck.report import cwe, messages, rule_help, uris
 from lockcheck.report.sarif_json import plain
 from lockcheck.report.sarif_read import read_findings
-from lockcheck.report.sarif_vocabulary import STEP_KINDS, TOOL_NAME
+from lockcheck.report.sarif_vocabulary import FIRST_LEVEL, STEP_KINDS, TOOL_NAME
 
 __all__ = ["INFORMATION_URI", "read_findings", "render", "render_series"]
 
@@ -408,7 +408,7 @@ def _flow_step(order: int, step: Step, root: str) -> om.ThreadFlowLocation:
     return om.ThreadFlowLocation(
         location=_location(step.location, root, message=step.message),
         kinds=list(STEP_KINDS[step.kind]),
-        nesting_level=step.nesting,
+        nesting_level=step.nesting + FIRST_LEVEL,
         execution_order=order,
         importance=importance,
     )

@@ -19,7 +19,7 @@ from lockcheck.findings.model import (
     Suppression,
 )
 from lockcheck.report import messages, uris
-from lockcheck.report.sarif_vocabulary import STEP_KINDS, TOOL_NAME
+from lockcheck.report.sarif_vocabulary import FIRST_LEVEL, STEP_KINDS, TOOL_NAME
 
 _KIND_OF_STEP = {kinds: kind for kind, kinds in STEP_KINDS.items()}
 
@@ -222,7 +222,11 @@ def _finding(result: _Result, file: str | None) -> Finding:
         message=messages.without_links(result.message.text, links),
         location=_location(result.locations[0]),
         chain=tuple(
-            _step(step.location, _KIND_OF_STEP.get(step.kinds, StepKind.NOTE), step.nesting_level)
+            _step(
+                step.location,
+                _KIND_OF_STEP.get(step.kinds, StepKind.NOTE),
+                max(0, step.nesting_level - FIRST_LEVEL),
+            )
             for code_flow in result.code_flows
             for thread_flow in code_flow.thread_flows
             for step in thread_flow.locations

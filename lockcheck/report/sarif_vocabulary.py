@@ -18,3 +18,5 @@ STEP_KINDS: dict[StepKind, tuple[str, ...]] = {
     StepKind.ASSERTION: ("lock", "danger"),
     StepKind.NOTE: ("note",),
 }
+
+FIRST_LEVEL = 1  # of nesting: the viewer for VS Code indents by one less, and cuts off what has 0

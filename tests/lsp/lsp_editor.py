@@ -89,6 +89,7 @@ class Editor:
         self.client = client
         self.published: dict[str, list[types.PublishDiagnosticsParams]] = {}
         self.progress: list[types.ProgressParams] = []
+        self.registered: dict[str, types.Registration] = {}
         self._news = asyncio.Event()
 
         def publish(params: types.PublishDiagnosticsParams) -> None:
@@ -99,6 +100,11 @@ class Editor:
             self.progress.append(params)
             self._news.set()
 
+        def register(params: types.RegistrationParams) -> None:
+            self.registered.update({one.id: one for one in params.registrations})
+            self._news.set()
+
+        client.protocol.fm.features[types.CLIENT_REGISTER_CAPABILITY] = register
         # In place of the client's own, which keep the last one only.
         client.protocol.fm.features[types.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS] = publish
         client.protocol.fm.features[types.PROGRESS] = progress
@@ -109,13 +115,22 @@ class Editor:
         options: Any = None,
         configuration: bool = False,
         progress: bool = True,
+        registers: bool = False,
     ) -> types.InitializeResult:
         return await asyncio.wait_for(
             self.client.initialize_session(
                 types.InitializeParams(
                     capabilities=types.ClientCapabilities(
                         window=types.WindowClientCapabilities(work_done_progress=progress),
-                        workspace=types.WorkspaceClientCapabilities(configuration=configuration),
+                        workspace=types.WorkspaceClientCapabilities(
+                            configuration=configuration,
+                            did_change_configuration=types.DidChangeConfigurationClientCapabilities(
+                                dynamic_registration=registers
+                            ),
+                            did_change_watched_files=types.DidChangeWatchedFilesClientCapabilities(
+                                dynamic_registration=registers, relative_pattern_support=registers
+                            ),
+                        ),
                         text_document=types.TextDocumentClientCapabilities(
                             publish_diagnostics=types.PublishDiagnosticsClientCapabilities(
                                 related_information=True

@@ -106,7 +106,7 @@ async def test_an_unknown_request_is_answered_with_an_error(start: Start, tree: 
         ("no such path", "nowhere in the tree"),
         ("no such rules", "no such rule file"),
         ("wrong type", "Expected `array`"),
-        ("unknown option", "unknown field `path`"),
+        ("unknown option", "sets what there is not: path"),
         ("no jobs", "jobs has to be 1 or more"),
     ],
 )

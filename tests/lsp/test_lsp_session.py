@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -258,6 +259,36 @@ async def test_settings_of_the_client(start: Start, tree: Path) -> None:
     await editor.until(
         lambda: [d.code for d in editor.published[uri][-1].diagnostics] == ["gfn-track-write"]
     )
+
+
+async def test_options_of_other_names_are_left_alone(start: Start, tree: Path) -> None:
+    editor = await start()
+    settings = {"trace": {"server": "verbose"}, "path": ["x"], "paths": ["drivers/track.c"]}
+    editor.client.set_configuration({"lockcheck": settings})
+    await editor.initialize(tree, configuration=True)
+    uri = editor.open(tree / "drivers/device.c")
+    (found,) = await editor.diagnostics(uri, 1)
+    assert found.code == "not-read"  # so `paths` counts
+    assert "the client sets what there is not: path\n" in editor.shown
+    assert "trace" not in editor.shown
+
+
+async def test_what_the_client_is_asked_to_tell_of(start: Start, tree: Path) -> None:
+    build = tree.parent / "build"
+    (build / "include").mkdir(parents=True)
+    (tree / ".config").rename(build / ".config")
+    (tree / "include/generated").rename(build / "include/generated")
+    shutil.copy(tree / "compile_commands.json", build)
+    editor = await start()
+    await editor.initialize(tree, options={"build": "../build"}, registers=True)
+    await editor.until(lambda: "lockcheck-builds" in editor.registered)
+    plain = editor.client.protocol._converter.unstructure
+    options = {name: plain(one.register_options) for name, one in editor.registered.items()}
+    assert options["lockcheck-settings"] == {"section": "lockcheck"}
+    patterns = [one["globPattern"] for one in options["lockcheck-files"]["watchers"]]
+    assert "**/*.{c,h}" in patterns
+    patterns = [one["globPattern"] for one in options["lockcheck-builds"]["watchers"]]
+    assert {"baseUri": build.as_uri(), "pattern": ".config"} in patterns
 
 
 async def test_the_end_leaves_nothing_running(start: Start, tree: Path) -> None:

@@ -103,7 +103,7 @@ def test_the_chain_is_an_inline_code_flow(report: Report) -> None:
     (code_flow,) = run_of(report)["results"][1]["codeFlows"]
     steps = code_flow["threadFlows"][0]["locations"]
     assert [step["executionOrder"] for step in steps] == [1, 2, 3, 4, 5]
-    assert [step["nestingLevel"] for step in steps] == [0, 0, 1, 1, 2]
+    assert [step["nestingLevel"] for step in steps] == [1, 1, 2, 2, 3]
     assert [step["kinds"][0] for step in steps] == ["enter", "call", "acquire", "call", "memory"]
     assert steps[0]["importance"] == steps[-1]["importance"] == "essential"
     assert {step["importance"] for step in steps[1:-1]} == {"important"}
