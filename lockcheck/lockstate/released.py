@@ -1,10 +1,11 @@
 """Releases of locks that are not held.
 
 Certainty first, since most functions that release what they have not taken do so for a caller.
-Two things are certain: a function has released the same instance before, on a path on which nothing
-can have taken it again; or no caller holds it, in a program in which no function keeps a lock of
-that class for others. For the first, the path must not depend on whether the lock is held: at no
-branch on it may there be a state that still holds the lock (compare lockstate.unbalanced).
+Three things are certain: a function has released the same instance before, on a path on which
+nothing can have taken it again; or no caller holds it, in a program in which no function keeps a
+lock of that class for others; or the function holds it in another mode, whichever way it came. For
+the first, the path must not depend on whether the lock is held: at no branch on it may there be a
+state that still holds the lock (compare lockstate.unbalanced).
 """
 
 from __future__ import annotations
@@ -33,25 +34,28 @@ from lockcheck.lockstate.terms import (
 )
 from lockcheck.lockstate.transfer import assume_all
 from lockcheck.lockstate.verdicts import Unshared, Verdict, Violation
-from lockcheck.models.loader import ANY, SECTION, WRITE
+from lockcheck.models.loader import ANY, READ, SECTION, WRITE
 
 MAX_DEPTH = 6  # calls down to which it is looked for what may have taken a lock again
 
 
 class Released(NamedTuple):
-    """A call that releases a lock which is not held.
+    """A call that releases a lock which is not held, or not in that mode.
 
-    before: where the function has released it already; None when it never held it: then `violation`
-        is a chain of calls that shows it.
+    mode: in which it is released. before: where the function has released it already; None when it
+        never held it: then `violation` is a chain of calls that shows it.
+    taken: where it was taken in another mode.
     way: (function, loc, callee) from the call down to the primitive.
     """
 
     function: str
     loc: int
     lock: Expr
+    mode: str
     before: Held | None
     way: tuple[tuple[str, int, str], ...]
     violation: Violation | None = None
+    taken: Held | None = None
 
 
 class ReleaseAnalysis:
@@ -98,7 +102,9 @@ class ReleaseAnalysis:
         if len(call.targets) != 1:
             return None  # UNSOUND: through a pointer that may lead to several functions
         target = call.targets[0]
-        never: Released | None = None
+        never = self._in_another_mode(key, number, target)
+        if never is not None:
+            return self._with_way(never, target)
         for at in self._analysis.states_at(key, number):
             for lock, mode in self._released(target, at):
                 if not self._is_absent(at.state, lock, mode):
@@ -106,7 +112,7 @@ class ReleaseAnalysis:
                 before = at.state.ended.get(lock)
                 if before is None and mode == WRITE:
                     before = at.state.dropped.get(lock)
-                found = Released(key, call.event[1], lock, before, ())
+                found = Released(key, call.event[1], lock, mode, before, ())
                 if before is None and self._program.model(target) is not None:
                     never = never or self._never_held(found, number, at)
                 elif before is None:
@@ -114,6 +120,23 @@ class ReleaseAnalysis:
                 elif self._is_twice(found, number, before, at):
                     return self._with_way(found, target)
         return None if never is None else self._with_way(never, target)
+
+    def _in_another_mode(self, key: str, number: int, target: str) -> Released | None:
+        """A release for read of what is held for write in all states, or the other way round."""
+        found: Released | None = None
+        for at in self._analysis.states_at(key, number):
+            wrong: Released | None = None
+            for lock, mode in self._released(target, at):
+                held = at.state.held.get(lock)
+                if held is None or lock in at.state.unsure or held.depth > 1:
+                    return None
+                if {held.mode, mode} == {READ, WRITE}:
+                    loc = self._program.calls[key][number].event[1]
+                    wrong = Released(key, loc, lock, mode, None, (), taken=held)
+            if wrong is None:
+                return None
+            found = found or wrong
+        return found
 
     def _released(self, target: str, at: At, surely: bool = True) -> Iterator[tuple[Expr, str]]:
         """The locks that a call releases, or may, in its caller's terms, and how."""

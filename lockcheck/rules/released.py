@@ -1,4 +1,4 @@
-"""Rule kind released-locks: what is released, is held."""
+"""Rule kind released-locks: what is released, is held, and in that mode."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_released(rule: Rule, program: Program, releases: ReleaseAnalysis) -> R
                 origin=rule.info.rule_id,
                 rule_id=rule.info.rule_id,
                 location=words.location(released.function, released.loc),
-                requirement=f"{lock} is held when it is released",
+                requirement=f"{lock} is held when it is released, and in that mode",
                 lock=(lock_class(released.lock) or lock,),
                 reason="it is not: see the finding",
             )
@@ -43,7 +43,12 @@ def _finding(rule: Rule, released: Released, lock: str, words: Evidencer, ordina
     function, before = released.function, released.before
     name = name_of(function)
     by = f" by way of {name_of(released.way[0][2])}()" if len(released.way) > 1 else ""
-    if before is not None:
+    how = ""
+    if released.taken is not None:
+        how = f" for {released.mode}"
+        place = words.place(function, released.taken.loc)
+        why = f"but holds it for {released.taken.mode} (taken at {place})"
+    elif before is not None:
         why = f"which it has released already (at {words.place(function, before.loc)})"
     else:
         assert released.violation is not None
@@ -57,6 +62,11 @@ def _finding(rule: Rule, released: Released, lock: str, words: Evidencer, ordina
     if before is not None:
         text = f"{lock} is released here"
         steps.append(Step(StepKind.RELEASE, words.location(function, before.loc), text, depth))
+    if released.taken is not None:
+        text = f"{lock} is taken for {released.taken.mode} here"
+        steps.append(
+            Step(StepKind.ACQUIRE, words.location(function, released.taken.loc), text, depth)
+        )
     for place, loc, callee in released.way[:-1]:
         text = f"{name_of(place)}() calls {name_of(callee)}()"
         steps.append(Step(StepKind.CALL, words.location(place, loc), text, depth))
@@ -67,7 +77,7 @@ def _finding(rule: Rule, released: Released, lock: str, words: Evidencer, ordina
     return Finding(
         rule_id=rule.info.rule_id,
         level=rule.info.level,
-        message=f"{name}() releases {lock}{by}, {why}",
+        message=f"{name}() releases {lock}{how}{by}, {why}",
         location=words.location(function, released.loc),
         chain=tuple(steps),
         related=(),
