@@ -41,6 +41,7 @@ from lockcheck.source.tree import KernelTree, check_architecture
 from lockcheck.units import Contents, Fresh, Units, find_commands
 
 # Rules that name nothing of a tree: there is always something that they are about.
+_MANY_OBJECTS = 500_000  # taken out of the garbage collector's sight: what a subsystem needs
 _ABOUT_ALL_CODE = (
     Assertions | AnnotatedData | SleepInAtomic | BalancedLocks | ReleasedLocks | LockOrder
 )
@@ -69,6 +70,7 @@ class Workspace:
             such a list is likely to come again.
         Raises LockcheckError for what the user has to mend before anything can be checked.
         """
+        _free_what_was_frozen()
         self._config = config
         self._progress = progress or SilentProgress()
         self._expected = [self._contents(overlay) for overlay in expected]
@@ -230,6 +232,13 @@ class Workspace:
 
     def _start(self, read: Read) -> Started:
         return start(self._config, self.rules, self._models, read.units, read.state, self._once)
+
+
+def _free_what_was_frozen() -> None:
+    """Let garbage be collected that workspaces before this one have taken out of its sight."""
+    if gc.get_freeze_count() > _MANY_OBJECTS:
+        gc.unfreeze()
+        gc.collect()
 
 
 def _models(config: Config) -> Models:

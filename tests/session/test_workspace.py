@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
 import signal
 import time
+import weakref
 from contextlib import closing
 from pathlib import Path
 
@@ -294,3 +296,16 @@ def test_what_is_typed_is_not_kept(config: Config, read: list[str], tmp_path: Pa
     read.clear()
     Workspace(config).report(state)
     assert read == [FILE]
+
+
+def test_the_memory_of_one_before_is_freed(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workspace_module, "_MANY_OBJECTS", 0)
+    workspace = Workspace(config)
+    workspace.report()
+    program = weakref.ref(workspace.program)
+    workspace.close()
+    del workspace
+    gc.collect()
+    assert program() is not None  # its parts refer to each other, and nobody looks at them
+    Workspace(config).close()
+    assert program() is None
