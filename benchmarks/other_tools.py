@@ -157,7 +157,7 @@ def main() -> int:
     text = _render(list(tools), done, mutants, places)
     print(text)
     if options.write:
-        replace_part(PAGE, "benchmarks/other_tools.py", text)
+        replace_part(PAGE, f"benchmarks/other_tools.py --tree {options.tree}", text)
     return 0
 
 

@@ -329,12 +329,17 @@ def _loads(path: Expr) -> bool:
 
 
 def _computed_twice(guard: tuple[Condition, ...]) -> bool:
-    """Whether a function computes one of two conditions on a value: they may exclude each other."""
+    """Whether a function computes one of two conditions on a value: they may exclude each other.
+
+    On a value: what the function is given, or what is reached from there. It is not given what its
+    argument was reached from, see fixtures/self-deadlock/bad_beside_a_predicate.c.
+    """
     guard = tuple(condition for condition in guard if not _is_set(condition))
-    computed = [c for c in guard if _computes(c.term)]
-    for condition in computed:
-        leaves = set(_leaves(condition.term))
-        if any(leaves & set(_leaves(other.term)) for other in guard if other is not condition):
+    for condition in guard:
+        given = set(_given(condition.term))
+        if given and any(
+            not given.isdisjoint(_parts(other.term)) for other in guard if other is not condition
+        ):
             return True
     return False
 
@@ -349,18 +354,21 @@ def _is_set(condition: Condition) -> bool:
     return is_not_zero and condition.term[0] in ("p", "l", "g")
 
 
-def _computes(term: Expr) -> bool:
-    if term[0] == "ap":
-        return term[1] != FOUND and len(term) > 2
-    return any(_computes(part) for part in term[1:] if type(part) is tuple and part)
-
-
-def _leaves(term: Expr) -> Iterator[Expr]:
-    if term[0] in ("p", "g", "c"):
-        yield term
+def _given(term: Expr) -> Iterator[Expr]:
+    """What functions are given that compute a value, as far as it is no constant."""
+    if term[0] == "ap" and term[1] != FOUND:
+        yield from (argument for argument in term[2:] if argument[0] not in ("k", "fn", "u"))
     for part in term[1:]:
         if type(part) is tuple and part:
-            yield from _leaves(part)
+            yield from _given(part)
+
+
+def _parts(term: Expr) -> Iterator[Expr]:
+    """A term, and all terms that it is made of."""
+    yield term
+    for part in term[1:]:
+        if type(part) is tuple and part:
+            yield from _parts(part)
 
 
 def is_reader(edge: OrderEdge) -> bool:
