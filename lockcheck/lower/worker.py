@@ -162,6 +162,9 @@ def _initialise(setup: _Setup) -> None:
     for name in _MORE_SEARCH_PATHS:  # of libclang's own; no input that nobody notes
         os.environ.pop(name, None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    # What the parent does at its end is not for a worker: it would wait for libclang to return, and
+    # what is raised then is taken for the result of the unit.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent(setup.parent)
     gc.disable()  # facts are acyclic and live until they are sent
     _worker = _Worker(setup)
