@@ -40,8 +40,8 @@ from lockcheck.source.commands import CommandSet, with_preempt_rt
 from lockcheck.source.tree import KernelTree, check_architecture
 from lockcheck.units import Contents, Fresh, Units, find_commands
 
-# Rules that name nothing of a tree: there is always something that they are about.
 _MANY_OBJECTS = 500_000  # taken out of the garbage collector's sight: what a subsystem needs
+# Rules that name nothing of a tree: there is always something that they are about.
 _ABOUT_ALL_CODE = (
     Assertions | AnnotatedData | SleepInAtomic | BalancedLocks | ReleasedLocks | LockOrder
 )

@@ -15,7 +15,7 @@ from lockcheck.lockstate.analysis import Analysis
 from lockcheck.lockstate.contexts import ContextFinder, Surroundings
 from lockcheck.lockstate.ordering import OrderEdge, Orders, excludes
 from lockcheck.lockstate.summary import Condition
-from lockcheck.lockstate.terms import FOUND
+from lockcheck.lockstate.terms import FOUND, subterms
 from lockcheck.models.loader import WRITE
 
 MAX_MAYBES = 3  # calls on a chain that are made on some ways only, for a lock that is taken again
@@ -338,7 +338,7 @@ def _computed_twice(guard: tuple[Condition, ...]) -> bool:
     for condition in guard:
         given = set(_given(condition.term))
         if given and any(
-            not given.isdisjoint(_parts(other.term)) for other in guard if other is not condition
+            not given.isdisjoint(subterms(other.term)) for other in guard if other is not condition
         ):
             return True
     return False
@@ -356,19 +356,9 @@ def _is_set(condition: Condition) -> bool:
 
 def _given(term: Expr) -> Iterator[Expr]:
     """What functions are given that compute a value, as far as it is no constant."""
-    if term[0] == "ap" and term[1] != FOUND:
-        yield from (argument for argument in term[2:] if argument[0] not in ("k", "fn", "u"))
-    for part in term[1:]:
-        if type(part) is tuple and part:
-            yield from _given(part)
-
-
-def _parts(term: Expr) -> Iterator[Expr]:
-    """A term, and all terms that it is made of."""
-    yield term
-    for part in term[1:]:
-        if type(part) is tuple and part:
-            yield from _parts(part)
+    for part in subterms(term):
+        if part[0] == "ap" and part[1] != FOUND:
+            yield from (argument for argument in part[2:] if argument[0] not in ("k", "fn", "u"))
 
 
 def is_reader(edge: OrderEdge) -> bool:

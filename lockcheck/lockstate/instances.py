@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lockcheck.callgraph.program import Program
 from lockcheck.facts.ir import UNKNOWN, Expr, Function, successors
 from lockcheck.lockstate.state import State
-from lockcheck.lockstate.terms import FOUND
+from lockcheck.lockstate.terms import FOUND, subterms
 from lockcheck.queries import Query
 
 
@@ -24,7 +24,7 @@ class Instances:
         if effects.read_by(lock) & state.stored:
             return False
         function = self._program.functions[key]
-        return all(self._is_steady(function, part) for part in _parts(lock)) and not _recurs(lock)
+        return all(self._is_steady(function, part) for part in subterms(lock)) and not _recurs(lock)
 
     def _is_steady(self, function: Function, part: Expr) -> bool:
         """Whether a leaf means one thing all the time, not one for each turn of a loop."""
@@ -43,13 +43,6 @@ class Instances:
     def _cyclic(self, key: str) -> frozenset[int]:
         function = self._program.functions[key]
         return frozenset(_cyclic_blocks(function)) if function.loops else frozenset()
-
-
-def _parts(term: Expr) -> Iterator[Expr]:
-    yield term
-    for part in term[1:]:
-        if type(part) is tuple and part and isinstance(part[0], str):
-            yield from _parts(part)
 
 
 def _recurs(term: Expr) -> bool:

@@ -102,11 +102,15 @@ class ReleaseAnalysis:
         if len(call.targets) != 1:
             return None  # UNSOUND: through a pointer that may lead to several functions
         target = call.targets[0]
-        never = self._in_another_mode(key, number, target)
-        if never is not None:
-            return self._with_way(never, target)
-        for at in self._analysis.states_at(key, number):
-            for lock, mode in self._released(target, at):
+        states = [
+            (at, tuple(self._released(target, at))) for at in self._analysis.states_at(key, number)
+        ]
+        other = self._in_another_mode(key, call.event[1], states)
+        if other is not None:
+            return self._with_way(other, target)
+        never: Released | None = None
+        for at, released in states:
+            for lock, mode in released:
                 if not self._is_absent(at.state, lock, mode):
                     continue
                 before = at.state.ended.get(lock)
@@ -121,17 +125,18 @@ class ReleaseAnalysis:
                     return self._with_way(found, target)
         return None if never is None else self._with_way(never, target)
 
-    def _in_another_mode(self, key: str, number: int, target: str) -> Released | None:
+    def _in_another_mode(
+        self, key: str, loc: int, states: list[tuple[At, tuple[tuple[Expr, str], ...]]]
+    ) -> Released | None:
         """A release for read of what is held for write in all states, or the other way round."""
         found: Released | None = None
-        for at in self._analysis.states_at(key, number):
+        for at, released in states:
             wrong: Released | None = None
-            for lock, mode in self._released(target, at):
+            for lock, mode in released:
                 held = at.state.held.get(lock)
                 if held is None or lock in at.state.unsure or held.depth > 1:
                     return None
                 if {held.mode, mode} == {READ, WRITE}:
-                    loc = self._program.calls[key][number].event[1]
                     wrong = Released(key, loc, lock, mode, None, (), taken=held)
             if wrong is None:
                 return None

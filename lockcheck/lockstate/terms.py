@@ -147,6 +147,14 @@ def object_root(term: Expr) -> Expr:
     return term
 
 
+def subterms(term: Expr) -> Iterator[Expr]:
+    """A term, and all terms that it is made of."""
+    yield term
+    for part in term[1:]:
+        if type(part) is tuple and part and isinstance(part[0], str):
+            yield from subterms(part)
+
+
 def places_read(term: Expr) -> Iterator[Expr]:
     """The places that a value is read from, in objects of parameters or of what calls return.
 

@@ -96,14 +96,14 @@ class Server(LanguageServer):
         async with self._configuring:
             await self._configure()
 
-    def take_options(self, value: Any) -> Settings:
-        """The settings that a client sent, on top of the command line's. Raises LockcheckError."""
+    def take_options(self, value: Any, base: Settings) -> Settings:
+        """The settings that a client sent, on top of others. Raises LockcheckError."""
         unknown = unknown_options(value)
         if unknown:
             names = ", ".join(unknown)
             error = LockcheckError(f"the client sets what there is not: {names}", remedy=OPTIONS)
             self.complain(str(error))
-        return read_settings(value, self.base)
+        return read_settings(value, base)
 
     async def _configure(self) -> None:
         wanted: dict[tuple[object, ...], tuple[Settings, Any]] = {}
@@ -145,7 +145,7 @@ class Server(LanguageServer):
         except JsonRpcException as error:
             self.log(f"the client did not tell its settings: {error}")
             return self.base
-        return self.take_options(found[0] if found else None)
+        return self.take_options(found[0] if found else None, self.base)
 
     def watch(self) -> None:
         """Ask the client to tell of settings, and of files that change outside of it."""
@@ -284,7 +284,7 @@ def make_server(base: Settings, cache: str | None) -> Server:
     @server.feature(types.INITIALIZE)
     def initialize(params: types.InitializeParams) -> None:
         try:
-            server.base = server.take_options(params.initialization_options)
+            server.base = server.take_options(params.initialization_options, base)
         except LockcheckError as error:
             server.complain(str(error))
 
@@ -302,8 +302,7 @@ def make_server(base: Settings, cache: str | None) -> Server:
     async def changed_configuration(params: types.DidChangeConfigurationParams) -> None:
         if isinstance(params.settings, dict) and SECTION in params.settings:
             try:
-                server.base = base
-                server.base = server.take_options(params.settings)
+                server.base = server.take_options(params.settings, base)
             except LockcheckError as error:
                 server.complain(str(error))
                 return
